@@ -1,0 +1,28 @@
+"""The MAP and the posterior of Bayesian linear regression, and the penalised fits that they correspond to."""
+
+import lazy_loader as _lazy
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        # data
+        "data": ["RegressionData", "load_diabetes", "simulate_weight_decay", "read_table", "read_batches"],
+        "moments": ["Moments"],
+        # priors, penalties, and the dictionary between them
+        "priors": ["GaussianPrior", "LaplacePrior", "FlatPrior"],
+        "penalties": ["Penalty", "L1", "L2"],
+        "conventions": ["penalty_for", "prior_for"],
+        "certificates": ["Certificate", "certify"],
+        # the model, its mode and its posterior
+        "model": ["LinearRegression"],
+        "inference.map": ["MapEstimate", "map_estimate"],
+        "sampling": ["sample"],
+        "posterior": ["Posterior"],
+        "warnings": ["ConvergenceWarning"],
+        # penalised training, and the comparison of both roads
+        "training": ["TrainingRun", "train"],
+        "compare": ["Comparison", "compare"],
+    },
+)
