@@ -1,0 +1,128 @@
+"""Random streams and Pyro state of one's own: whatever a run touches is put back on the way out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def chain_seed(seed: int, chain: int) -> int:
+    """Return the seed of one chain, from the chain-th child that NumPy's ``SeedSequence(seed)`` spawns.
+
+    It depends on nothing but its two arguments, so chain 2 of 4 is chain 2 of 100. ``seed + chain`` would make chain 1
+    of seed 0 the same as chain 0 of seed 1.
+
+    Args:
+        seed: The user's seed, a non-negative integer.
+        chain: Index of the chain, from 0.
+
+    Returns:
+        An integer in [0, 2^63), for ``torch.Generator.manual_seed`` or ``numpy.random.default_rng``.
+
+    Raises:
+        TypeError: ``seed`` or ``chain`` is not an integer.
+        ValueError: ``seed`` or ``chain`` is negative.
+
+    Example:
+        >>> chain_seed(0, 1) == chain_seed(1, 0)
+        False
+    """
+    for name, value in (("seed", seed), ("chain", chain)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} must be an integer, got {value!r}")
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more, got {value}")
+    return _first_word(np.random.SeedSequence(int(seed), spawn_key=(int(chain),)))
+
+
+@contextmanager
+def isolated_random_state(seed: int) -> Iterator[None]:
+    """Run code that draws from the global random streams without moving them for the caller.
+
+    The streams of torch (the CPU's and every CUDA device's), NumPy and Python are saved, seeded by ``seed``, and put
+    back on exit, after an exception too.
+
+    Args:
+        seed: Seed of all streams, a non-negative integer.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with isolated_random_state(seed=3):
+        ...     first = torch.rand(2)
+        >>> with isolated_random_state(seed=3):
+        ...     second = torch.rand(2)
+        >>> torch.equal(first, second)
+        True
+    """
+    seeds = np.random.SeedSequence(seed)
+    # Not torch.manual_seed: where CUDA is not initialised yet, that would leave a seed behind for the time when it is.
+    generators = [torch.default_generator]
+    if torch.cuda.is_initialized():
+        generators += torch.cuda.default_generators
+    torch_states = [generator.get_state() for generator in generators]
+    numpy_state = np.random.get_state(legacy=False)
+    python_state = random.getstate()
+    try:
+        for generator in generators:
+            generator.manual_seed(_first_word(seeds))
+        np.random.seed(seeds.generate_state(8))
+        random.seed(_first_word(seeds))
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        for generator, state in zip(generators, torch_states, strict=True):
+            generator.set_state(state)
+
+
+@contextmanager
+def isolated_pyro(seed: int) -> Iterator[None]:
+    """Run Pyro code with streams of its own, an empty parameter store, and no effect on the caller's Pyro.
+
+    Besides the random streams (`isolated_random_state`) these are put back on exit, after an exception too: Pyro's
+    parameter store, its settings (validation flags among them), torch's gradient mode (on inside) and its number of
+    threads. That number is 1 inside, since a sum split over threads rounds differently, and a Markov chain makes other
+    draws of it. Handlers that the caller has active do not see the sites inside.
+
+    Args:
+        seed: Seed of all streams, a non-negative integer.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> import pyro
+        >>> with isolated_pyro(seed=0):
+        ...     location = pyro.param("location", torch.zeros(1))
+        >>> "location" in pyro.get_param_store()
+        False
+    """
+    import pyro  # slow to import, and the plain streams do without
+
+    store = pyro.get_param_store()
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with (
+            isolated_random_state(seed),
+            store.scope(),
+            pyro.settings.context(**pyro.settings.get()),
+            pyro.poutine.block(),
+            torch.enable_grad(),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(num_threads)
+        # scope() strips the caller's parameters of `.unconstrained`; reading them from the store gives it back.
+        dict(store.items())
+
+
+def _first_word(sequence: np.random.SeedSequence) -> int:
+    """Return the sequence's first 64 bits, less one, since not every generator takes the upper half of the range."""
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
