@@ -1,0 +1,528 @@
+"""Which objective a penalty strength belongs to: the lambda dictionary as numbers, in plain Python.
+
+Every library that offers an L2 or an L1 penalty minimises, for n rows with residual sum of squares RSS,
+
+    loss_multiplier * RSS + l2_multiplier * l2 * |w|^2 / 2 + l1_multiplier * l1 * |w|_1
+
+with multipliers of its own; `l2` and `l1` are the numbers that a user types. A `Convention` holds the multipliers
+of one library. Dividing the objective by 2 n loss_multiplier gives the canonical one, called `mean-half-squared`,
+
+    J(w) = RSS / (2 n) + lambda2 |w|^2 / 2 + lambda1 |w|_1,    lambda2 = l2 * l2_multiplier / (2 n loss_multiplier),
+
+and lambda1 alike. With Gaussian noise of scale s, J n / s^2 is a negative log posterior density, up to a constant:
+
+    Gaussian prior of scale t:  lambda2 = s^2 / (n t^2)          Laplace prior of scale b:  lambda1 = s^2 / (n b).
+
+Nothing heavy is imported, so that a conversion on the command line answers at once.
+"""
+
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+KNOWLEDGE = {
+    "num_rows": "the number of rows, an integer of at least 1",
+    "noise_scale": "the standard deviation of the noise, a positive number",
+    "target_scale": "the standard deviation of the target with divisor n, a positive number",
+    "steps_per_epoch": "the number of optimizer steps in an epoch, an integer of at least 1 (1: full batch)",
+}
+"""What a conversion may have to know about the problem, with what is accepted for each."""
+
+PenaltyKind = Literal["l2", "l1"]
+
+
+def _checked(name: str, value: Any) -> float:
+    """A piece of knowledge as a positive finite float.
+
+    Args:
+        name: One of `KNOWLEDGE`.
+        value: What the caller gave.
+
+    Returns:
+        The value as a float.
+
+    Raises:
+        ValueError: If the value is not what `KNOWLEDGE` says.
+    """
+    accepted = f"{name} must be {KNOWLEDGE[name]}; got {value!r}"
+    if hasattr(value, "log_prob"):
+        raise ValueError(f"{accepted}, a distribution. Give the value to use, for example map_estimate(...).{name}.")
+    if isinstance(value, (str, bytes, bool)):
+        raise ValueError(f"{accepted}.")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise ValueError(f"{accepted}.") from None
+    whole = name in ("num_rows", "steps_per_epoch")
+    if not (math.isfinite(number) and number > 0 and (not whole or number == int(number))):
+        raise ValueError(f"{accepted}.")
+    return number
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A product number * num_rows^a * noise_scale^b * target_scale^c * steps_per_epoch^e.
+
+    Products and quotients of factors add and subtract the powers, so that a conversion asks only for the
+    knowledge that does not cancel out of it.
+
+    Attributes:
+        number: The constant in front.
+        num_rows: Power of the number of rows.
+        noise_scale: Power of the noise scale.
+        target_scale: Power of the target's standard deviation (divisor n).
+        steps_per_epoch: Power of the number of optimizer steps in an epoch.
+    """
+
+    number: float = 1.0
+    num_rows: int = 0
+    noise_scale: int = 0
+    target_scale: int = 0
+    steps_per_epoch: int = 0
+
+    def __mul__(self, other: "Factor") -> "Factor":
+        return Factor(self.number * other.number, *(getattr(self, k) + getattr(other, k) for k in KNOWLEDGE))
+
+    def __truediv__(self, other: "Factor") -> "Factor":
+        return Factor(self.number / other.number, *(getattr(self, k) - getattr(other, k) for k in KNOWLEDGE))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the knowledge without which the factor is not a number."""
+        return tuple(name for name in KNOWLEDGE if getattr(self, name))
+
+    def at(self, purpose: str, **knowledge: Any) -> float:
+        """The factor as a number.
+
+        Args:
+            purpose: What it is for; opens the message of an error.
+            **knowledge: Values for any of `KNOWLEDGE`; None counts as not given, all others are checked.
+
+        Returns:
+            The positive number.
+
+        Raises:
+            TypeError: If a name is none of `KNOWLEDGE`.
+            ValueError: If a value is not acceptable, or one that is needed is missing.
+
+        Example:
+            >>> Factor(2.0, num_rows=-1).at("an example", num_rows=20)
+            0.1
+        """
+        unknown = [name for name in knowledge if name not in KNOWLEDGE]
+        if unknown:
+            raise TypeError(f"unknown argument {unknown[0]!r}; a conversion may be told {', '.join(KNOWLEDGE)}")
+        known = {name: _checked(name, value) for name, value in knowledge.items() if value is not None}
+        missing = [name for name in self.needs if name not in known]
+        if missing:
+            wanted = "; ".join(f"{name}= ({KNOWLEDGE[name]})" for name in missing)
+            raise ValueError(f"{purpose} needs {wanted}")
+        value = self.number
+        for name in self.needs:
+            value *= known[name] ** getattr(self, name)
+        return value
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One library's objective: a row of the lambda dictionary.
+
+        loss_multiplier * RSS + l2_multiplier * l2 * |w|^2 / 2 + l1_multiplier * l1 * |w|_1
+
+    Attributes:
+        name: What to pass as `convention=`.
+        library: Whose objective it is.
+        objective: The objective in that library's own symbols, s the noise scale.
+        knobs: What the library calls the numbers that are typed.
+        loss_multiplier: Factor in front of the residual sum of squares.
+        l2_multiplier: Factor of l2 |w|^2 / 2; None where there is no L2 penalty.
+        l1_multiplier: Factor of l1 |w|_1; None where there is no L1 penalty.
+        training_loss: The loss that mini-batch training minimises: "half-mean" RSS/2n, "mean" RSS/n, "sum" RSS,
+            or None where the loss is divided by the noise variance.
+        accepts_centre: Whether the penalty may pull towards something other than zero.
+        accepts_per_feature: Whether a strength may be a vector, one a feature.
+        notes: What a user of that library has to watch.
+        refusal: Why no strength of this library corresponds to a prior; empty where one does.
+    """
+
+    name: str
+    library: str
+    objective: str
+    knobs: str
+    loss_multiplier: Factor
+    l2_multiplier: Factor | None = None
+    l1_multiplier: Factor | None = None
+    training_loss: Literal["half-mean", "mean", "sum"] | None = None
+    accepts_centre: bool = False
+    accepts_per_feature: bool = False
+    notes: str = ""
+    refusal: str = ""
+
+    @property
+    def accepts_l2(self) -> bool:
+        """Whether the library has an L2 penalty in this objective."""
+        return self.l2_multiplier is not None
+
+    @property
+    def accepts_l1(self) -> bool:
+        """Whether the library has an L1 penalty in this objective."""
+        return self.l1_multiplier is not None
+
+    def multiplier(self, kind: PenaltyKind) -> Factor:
+        """The factor of l2 |w|^2 / 2 or of l1 |w|_1 in the objective.
+
+        Args:
+            kind: "l2" or "l1".
+
+        Returns:
+            The factor.
+
+        Raises:
+            ValueError: If the convention has no such penalty; the message lists those that have.
+        """
+        factor = {"l2": self.l2_multiplier, "l1": self.l1_multiplier}[kind]
+        if factor is None:
+            others = [row.name for row in CONVENTIONS.values() if getattr(row, f"accepts_{kind}")]
+            raise ValueError(
+                f"{self.name} ({self.objective}) has no {kind.upper()} penalty; those with one: {', '.join(others)}"
+            )
+        return factor
+
+    def to_canonical(self, kind: PenaltyKind) -> Factor:
+        """The factor that takes a strength typed here to lambda of the canonical objective.
+
+            multiplier / (2 n loss_multiplier)
+
+        Args:
+            kind: "l2" or "l1".
+
+        Returns:
+            The factor; its inverse takes lambda to the strength to type.
+        """
+        return self.multiplier(kind) / (self.loss_multiplier * Factor(2.0, num_rows=1))
+
+
+_HALF_MEAN = Factor(0.5, num_rows=-1)
+_MEAN = Factor(1.0, num_rows=-1)
+_SUM = Factor(1.0)
+_OVER_NOISE = Factor(0.5, noise_scale=-2)
+_ONE = Factor(1.0)
+_TWO = Factor(2.0)
+
+_ROWS = (
+    Convention(
+        name="mean-half-squared",
+        library="the deep-learning book's text and from-scratch program; sklearn SGDRegressor, statsmodels, skglm",
+        objective="RSS/2n + l2 |w|^2/2 + l1 |w|_1",
+        knobs="lambda, alpha",
+        loss_multiplier=_HALF_MEAN,
+        l2_multiplier=_ONE,
+        l1_multiplier=_ONE,
+        training_loss="half-mean",
+        accepts_centre=True,
+        accepts_per_feature=True,
+        notes="The canonical objective. The same number in the book's concise program (torch-mse-mean) is half as strong.",
+    ),
+    Convention(
+        name="torch-mse-mean",
+        library="PyTorch: nn.MSELoss() with SGD(weight_decay=...); the deep-learning book's concise program",
+        objective="RSS/n + wd |w|^2/2 + l1 |w|_1",
+        knobs="weight_decay for L2; the factor of a term added to the loss for L1",
+        loss_multiplier=_MEAN,
+        l2_multiplier=_ONE,
+        l1_multiplier=_ONE,
+        training_loss="mean",
+        notes="weight_decay covers every parameter of its group: keep the bias in a group of its own.",
+    ),
+    Convention(
+        name="torch-mse-sum",
+        library='PyTorch: nn.MSELoss(reduction="sum") with SGD(weight_decay=...), K optimizer steps an epoch',
+        objective="RSS + K wd |w|^2/2 + K l1 |w|_1",
+        knobs="weight_decay for L2; the factor of a term added to each step's loss for L1",
+        loss_multiplier=_SUM,
+        l2_multiplier=Factor(1.0, steps_per_epoch=1),
+        l1_multiplier=Factor(1.0, steps_per_epoch=1),
+        training_loss="sum",
+        notes="The decay is applied at each of the K steps, the loss is spread over them: K is part of the convention.",
+    ),
+    Convention(
+        name="torch-adam",
+        library="PyTorch: nn.MSELoss() with Adam(weight_decay=...), full batch",
+        objective="RSS/n + wd |w|^2/2 + l1 |w|_1",
+        knobs="weight_decay for L2; the factor of a term added to the loss for L1",
+        loss_multiplier=_MEAN,
+        l2_multiplier=_ONE,
+        l1_multiplier=_ONE,
+        training_loss="mean",
+        notes="Its stationary point is the MAP on the full batch; the way there differs from SGD's.",
+    ),
+    Convention(
+        name="torch-adamw",
+        library="PyTorch: AdamW(weight_decay=...)",
+        objective="none",
+        knobs="weight_decay",
+        loss_multiplier=_MEAN,
+        refusal=(
+            "AdamW decouples the decay from the gradient, which it rescales: no Gaussian prior has its end point as "
+            "MAP. On the full batch it minimises the loss within |w_j| <= 1/weight_decay: a uniform prior on a box. "
+            "Use SGD or Adam with weight_decay (torch-mse-mean, torch-adam)."
+        ),
+    ),
+    Convention(
+        name="sklearn-ridge",
+        library="scikit-learn: Ridge(alpha)",
+        objective="RSS + alpha |w|^2",
+        knobs="alpha",
+        loss_multiplier=_SUM,
+        l2_multiplier=_TWO,
+        training_loss="sum",
+    ),
+    Convention(
+        name="sklearn-lasso",
+        library="scikit-learn: Lasso(alpha)",
+        objective="RSS/2n + alpha |w|_1",
+        knobs="alpha",
+        loss_multiplier=_HALF_MEAN,
+        l1_multiplier=_ONE,
+        training_loss="half-mean",
+    ),
+    Convention(
+        name="celer",
+        library="celer: Lasso(alpha, weights)",
+        objective="RSS/2n + alpha sum_j weights_j |w_j|",
+        knobs="alpha; a vector of strengths is weights= with alpha=1",
+        loss_multiplier=_HALF_MEAN,
+        l1_multiplier=_ONE,
+        training_loss="half-mean",
+        accepts_per_feature=True,
+    ),
+    Convention(
+        name="sklearn-elasticnet",
+        library="scikit-learn: ElasticNet(alpha, l1_ratio)",
+        objective="RSS/2n + alpha l1_ratio |w|_1 + alpha (1 - l1_ratio) |w|^2/2",
+        knobs="alpha and l1_ratio, held as l1 = alpha l1_ratio and l2 = alpha (1 - l1_ratio)",
+        loss_multiplier=_HALF_MEAN,
+        l2_multiplier=_ONE,
+        l1_multiplier=_ONE,
+        training_loss="half-mean",
+    ),
+    Convention(
+        name="sklearn-bayesian-ridge",
+        library="scikit-learn: BayesianRidge, at its alpha_ and lambda_",
+        objective="alpha_ RSS/2 + lambda_ |w|^2/2, alpha_ = 1/s^2",
+        knobs="lambda_ = 1/t^2, t the prior scale; alpha_ = 1/s^2 is the noise",
+        loss_multiplier=_OVER_NOISE,
+        l2_multiplier=_ONE,
+        notes="The strength is lambda_, the precision of the weights; alpha_ is the precision of the noise.",
+    ),
+    Convention(
+        name="glmnet",
+        library="glmnet: gaussian family, standardize=FALSE",
+        objective="RSS/2n + lambda alpha |w|_1 + lambda (1 - alpha) |w|^2/(2 s_y), s_y the sd of y with divisor n",
+        knobs="lambda and alpha, held as l1 = lambda alpha and l2 = lambda (1 - alpha)",
+        loss_multiplier=_HALF_MEAN,
+        l2_multiplier=Factor(1.0, target_scale=-1),
+        l1_multiplier=_ONE,
+        training_loss="half-mean",
+        accepts_per_feature=True,
+        notes=(
+            "It divides y by s_y inside, which changes the L2 term and not the L1 term. It rescales penalty.factor to "
+            "a mean of 1: for a vector of strengths give penalty.factor = strengths and lambda = their mean."
+        ),
+    ),
+    Convention(
+        name="keras-l2",
+        library="Keras: loss mse, kernel_regularizer L2(wd)",
+        objective="RSS/n + wd |w|^2",
+        knobs="l2",
+        loss_multiplier=_MEAN,
+        l2_multiplier=_TWO,
+        training_loss="mean",
+    ),
+    Convention(
+        name="keras-l1",
+        library="Keras: loss mse, kernel_regularizer L1(wd)",
+        objective="RSS/n + wd |w|_1",
+        knobs="l1",
+        loss_multiplier=_MEAN,
+        l1_multiplier=_ONE,
+        training_loss="mean",
+    ),
+    Convention(
+        name="park-casella",
+        library="Park and Casella's Bayesian lasso (monomvn::blasso and others)",
+        objective="RSS/(2 s^2) + (lambda/s) |w|_1",
+        knobs="lambda = s/b, b the prior scale",
+        loss_multiplier=_OVER_NOISE,
+        l1_multiplier=Factor(1.0, noise_scale=-1),
+        notes="Its prior scale is multiplied by the noise's (s / lambda), and its columns have unit norm.",
+    ),
+    Convention(
+        name="laplace-torch",
+        library="laplace-torch: Laplace(..., prior_precision, sigma_noise, prior_mean)",
+        objective="RSS/(2 s^2) + prior_precision |w - prior_mean|^2/2",
+        knobs="prior_precision = 1/t^2, t the prior scale",
+        loss_multiplier=_OVER_NOISE,
+        l2_multiplier=_ONE,
+        accepts_centre=True,
+        accepts_per_feature=True,
+        notes="Its prior covers the bias too, unless the bias is given a precision of its own (near 0).",
+    ),
+)
+
+CONVENTIONS: dict[str, Convention] = {row.name: row for row in _ROWS}
+"""The rows of the lambda dictionary by name, refused ones included (see `Convention.refusal`)."""
+
+CANONICAL = "mean-half-squared"
+"""Name of the canonical objective, RSS/2n + l2 |w|^2/2 + l1 |w|_1."""
+
+_ALIASES = {"adam": "torch-adam", "adamw": "torch-adamw"}
+
+
+def get_convention(name: str) -> Convention:
+    """The convention of that name.
+
+    Args:
+        name: Name of a row of the dictionary; upper and lower case are the same.
+
+    Returns:
+        The row.
+
+    Raises:
+        TypeError: If the name is not a string.
+        ValueError: If there is no such row (the accepted names follow, closest first), or if the library's penalty
+            corresponds to no prior (the reason follows).
+
+    Example:
+        >>> get_convention("Torch-MSE-mean").objective
+        'RSS/n + wd |w|^2/2 + l1 |w|_1'
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"convention must be a name such as {CANONICAL!r}, got {name!r}")
+    key = name.strip().lower()
+    row = CONVENTIONS.get(_ALIASES.get(key, key))
+    if row is None:
+        accepted = sorted(
+            (row.name for row in _ROWS if not row.refusal),
+            key=lambda known: -difflib.SequenceMatcher(None, key, known).ratio(),
+        )
+        raise ValueError(f"unknown convention {name!r}; accepted, the closest first: {', '.join(accepted)}")
+    if row.refusal:
+        raise ValueError(f"convention {row.name!r} is refused: {row.refusal}")
+    return row
+
+
+def conversion(kind: PenaltyKind, source: str, destination: str) -> Factor:
+    """The factor from a strength in one convention to the same penalty's strength in another.
+
+    Args:
+        kind: "l2" or "l1".
+        source: Name of the convention that the strength is in.
+        destination: Name of the convention wanted.
+
+    Returns:
+        The factor; `Factor.needs` names what has to be known to make it a number.
+
+    Example:
+        >>> conversion("l2", "torch-mse-mean", "sklearn-ridge").at("an example", num_rows=20)
+        10.0
+    """
+    return get_convention(source).to_canonical(kind) / get_convention(destination).to_canonical(kind)
+
+
+def convert_strength(kind: PenaltyKind, strength: float, source: str, destination: str, **knowledge: Any) -> float:
+    """A strength in the words of another convention.
+
+    Args:
+        kind: "l2" or "l1".
+        strength: The strength in the convention `source`; finite, at least 0.
+        source: Name of the convention that the strength is in.
+        destination: Name of the convention wanted.
+        **knowledge: What the conversion needs, see `KNOWLEDGE`.
+
+    Returns:
+        The strength in the convention `destination`.
+
+    Raises:
+        ValueError: If the strength is not a finite number of at least 0, or knowledge is missing.
+
+    Example:
+        The deep-learning book's concise program with weight_decay=3 on 20 rows, as `Ridge(alpha)`:
+
+        >>> convert_strength("l2", 3.0, "torch-mse-mean", "sklearn-ridge", num_rows=20)
+        30.0
+    """
+    if isinstance(strength, (str, bool)) or not (math.isfinite(strength) and strength >= 0):
+        raise ValueError(f"strength must be a finite number of at least 0, got {strength!r}")
+    purpose = f"converting {kind.upper()} from {source} to {destination}"
+    return float(strength) * conversion(kind, source, destination).at(purpose, **knowledge)
+
+
+def prior_factor(kind: PenaltyKind, convention: str = CANONICAL, relative_to_noise: bool = False) -> Factor:
+    """The factor in front of 1/t^2 (Gaussian) or 1/b (Laplace) that gives a penalty's strength.
+
+    In the canonical objective it is s^2 / n. A scale relative to the noise is multiplied by s first, which takes
+    away two powers of s under a Gaussian prior (none is left) and one under a Laplace prior.
+
+    Args:
+        kind: "l2" for a Gaussian prior, "l1" for a Laplace prior.
+        convention: The convention that the strength is wanted in.
+        relative_to_noise: Whether the prior's scale is in units of the noise scale.
+
+    Returns:
+        The factor.
+
+    Example:
+        >>> prior_factor("l2").needs
+        ('num_rows', 'noise_scale')
+        >>> prior_factor("l2", "laplace-torch").needs
+        ()
+    """
+    noise_power = 2 - ({"l2": 2, "l1": 1}[kind] if relative_to_noise else 0)
+    return Factor(num_rows=-1, noise_scale=noise_power) / get_convention(convention).to_canonical(kind)
+
+
+def strength_from_scale(kind: PenaltyKind, scale: float, convention: str = CANONICAL, **knowledge: Any) -> float:
+    """The strength that a Gaussian (L2) or Laplace (L1) prior of a scale stands for.
+
+    Args:
+        kind: "l2" for a Gaussian prior, "l1" for a Laplace prior.
+        scale: The prior's scale: t, the standard deviation, or b, the mean absolute value; positive (a NumPy array
+            of scales gives an array of strengths).
+        convention: The convention that the strength is wanted in.
+        **knowledge: What the conversion needs, see `KNOWLEDGE`.
+
+    Returns:
+        The strength.
+
+    Example:
+        >>> strength_from_scale("l2", 0.5, "sklearn-ridge", noise_scale=2.0)
+        16.0
+    """
+    factor = prior_factor(kind, convention).at(f"the strength of a prior in {convention}", **knowledge)
+    return factor / (scale * scale if kind == "l2" else scale)
+
+
+def scale_from_strength(kind: PenaltyKind, strength: float, convention: str = CANONICAL, **knowledge: Any) -> float:
+    """The scale of the Gaussian (L2) or Laplace (L1) prior that a strength stands for.
+
+        t = s / sqrt(n lambda2)          b = s^2 / (n lambda1)
+
+    Args:
+        kind: "l2" for a Gaussian prior, "l1" for a Laplace prior.
+        strength: The strength; positive (a NumPy array of strengths gives an array of scales).
+        convention: The convention that the strength is in.
+        **knowledge: What the conversion needs, see `KNOWLEDGE`.
+
+    Returns:
+        The scale: t, the standard deviation, or b, the mean absolute value.
+
+    Example:
+        The prior behind weight_decay=3 in the deep-learning book's concise program:
+
+        >>> round(scale_from_strength("l2", 3.0, "torch-mse-mean", noise_scale=0.01, num_rows=20), 5)
+        0.00183
+    """
+    factor = prior_factor(kind, convention).at(f"the prior behind a strength in {convention}", **knowledge)
+    return (factor / strength) ** 0.5 if kind == "l2" else factor / strength
