@@ -40,11 +40,13 @@ def chain_seed(seed: int, chain: int) -> int:
 
 
 @contextmanager
-def isolated_random_state(seed: int) -> Iterator[None]:
-    """Run code that draws from the global random streams without moving them for the caller.
+def isolated(seed: int) -> Iterator[None]:
+    """Run Pyro or torch code with random streams of its own, an empty parameter store, and no effect on the caller.
 
-    The streams of torch (the CPU's and every CUDA device's), NumPy and Python are saved, seeded by ``seed``, and put
-    back on exit, after an exception too.
+    Put back on exit, after an exception too: the random state of torch (the CPU's and every CUDA device's), of NumPy and
+    of Python; Pyro's parameter store and settings (validation flags among them); torch's gradient mode, on inside, and
+    its number of threads. That is 1 inside, since a sum split over threads rounds differently, and a Markov chain makes
+    other draws of it. Handlers that the caller has active do not see the sites inside.
 
     Args:
         seed: Seed of all streams, a non-negative integer.
@@ -53,13 +55,36 @@ def isolated_random_state(seed: int) -> Iterator[None]:
         Nothing.
 
     Example:
-        >>> with isolated_random_state(seed=3):
-        ...     first = torch.rand(2)
-        >>> with isolated_random_state(seed=3):
-        ...     second = torch.rand(2)
+        >>> with isolated(seed=3):
+        ...     first = torch.rand(2, dtype=torch.float64, device="cpu")
+        >>> with isolated(seed=3):
+        ...     second = torch.rand(2, dtype=torch.float64, device="cpu")
         >>> torch.equal(first, second)
         True
     """
+    import pyro  # slow to import, and `chain_seed` does without
+
+    store = pyro.get_param_store()
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with (
+            _random_streams(seed),
+            store.scope(),
+            pyro.settings.context(**pyro.settings.get()),
+            pyro.poutine.block(),
+            torch.enable_grad(),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(num_threads)
+        # scope() strips the caller's parameters of `.unconstrained`; reading them from the store gives it back.
+        dict(store.items())
+
+
+@contextmanager
+def _random_streams(seed: int) -> Iterator[None]:
+    """Seed the global streams of torch, NumPy and Python, and put them back on exit."""
     seeds = np.random.SeedSequence(seed)
     # Not torch.manual_seed: where CUDA is not initialised yet, that would leave a seed behind for the time when it is.
     generators = [torch.default_generator]
@@ -79,48 +104,6 @@ def isolated_random_state(seed: int) -> Iterator[None]:
         np.random.set_state(numpy_state)
         for generator, state in zip(generators, torch_states, strict=True):
             generator.set_state(state)
-
-
-@contextmanager
-def isolated_pyro(seed: int) -> Iterator[None]:
-    """Run Pyro code with streams of its own, an empty parameter store, and no effect on the caller's Pyro.
-
-    Besides the random streams (`isolated_random_state`) these are put back on exit, after an exception too: Pyro's
-    parameter store, its settings (validation flags among them), torch's gradient mode (on inside) and its number of
-    threads. That number is 1 inside, since a sum split over threads rounds differently, and a Markov chain makes other
-    draws of it. Handlers that the caller has active do not see the sites inside.
-
-    Args:
-        seed: Seed of all streams, a non-negative integer.
-
-    Yields:
-        Nothing.
-
-    Example:
-        >>> import pyro
-        >>> with isolated_pyro(seed=0):
-        ...     location = pyro.param("location", torch.zeros(1))
-        >>> "location" in pyro.get_param_store()
-        False
-    """
-    import pyro  # slow to import, and the plain streams do without
-
-    store = pyro.get_param_store()
-    num_threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        with (
-            isolated_random_state(seed),
-            store.scope(),
-            pyro.settings.context(**pyro.settings.get()),
-            pyro.poutine.block(),
-            torch.enable_grad(),
-        ):
-            yield
-    finally:
-        torch.set_num_threads(num_threads)
-        # scope() strips the caller's parameters of `.unconstrained`; reading them from the store gives it back.
-        dict(store.items())
 
 
 def _first_word(sequence: np.random.SeedSequence) -> int:

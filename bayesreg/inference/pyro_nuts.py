@@ -1,0 +1,209 @@
+"""Pyro's no-U-turn sampler: on the fused density, or on the Pyro program itself.
+
+What it draws from:
+    the density exp(target.log_density(x)) of unconstrained points x (p,). By default the chain moves in z, where
+
+        x = x0 + L z,   L L' = H^-1,   H = target.curvature(x0),   x0 = target.start(),
+
+    so that the density of z has about unit covariance from the first iteration; Pyro adapts a dense metric on top.
+    With ``program`` the sampler runs on that Pyro model, as a Pyro user would run it: slower, and the definition.
+
+Energy:
+    -lp + |r|^2 / 2 of the state that a transition ends in, with the (whitened) momentum r that it arrives with, as
+    Stan's ``energy__``; where no proposal is accepted, that of the state that it started from.
+
+Source:
+    Hoffman and Gelman, The No-U-Turn Sampler, JMLR 15 (2014); the multinomial variant that Pyro implements is in
+    Betancourt, A Conceptual Introduction to Hamiltonian Monte Carlo, arXiv:1701.02434 (2017), appendix A.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer.autoguide.initialization import init_to_value
+from pyro.infer.mcmc import NUTS
+
+from bayesreg.inference.engine import EngineResult
+from bayesreg.inference.progress import progress_bar
+from bayesreg.isolation import chain_seed, isolated
+
+# Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
+# chains that have not met; the narrower ones serve where the density is zero or not finite further out.
+_START_SPREADS = (2.0, 1.0, 0.5, 0.1, 0.0)
+
+
+def run(
+    target: Any,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    progress: bool = False,
+    max_tree_depth: int = 10,
+    target_acceptance: float = 0.8,
+    program: Callable[[], Any] | None = None,
+) -> EngineResult:
+    """Draw from a target with Pyro's NUTS, one chain after the other.
+
+    A chain has its own seed, starting point and warm-up, so chain k is the same however many are asked for.
+
+    Args:
+        target: The log density: a `bayesreg.target.Target`, or anything with its methods.
+        draws: Draws a chain, after warm-up.
+        tune: Warm-up iterations a chain, which adapt the step size and the metric; none of them is kept.
+        chains: Number of chains.
+        seed: Seed of the run; chain k runs under ``chain_seed(seed, k)``.
+        progress: Whether to show a bar on stderr.
+        max_tree_depth: Largest number of doublings of a trajectory.
+        target_acceptance: Acceptance probability that the step size is adapted to.
+        program: A Pyro model without arguments, its latent sites named as the target's draws, to run in place of the
+            fused density.
+
+    Returns:
+        Draws ``(chains, draws, ...)``; ``lp``, ``energy``, ``tree_depth``, ``n_steps``, ``acceptance_rate``,
+        ``diverging`` and ``step_size``, each ``(chains, draws)``; in ``details``, a chain each, the seconds and
+        leapfrog steps of warm-up and sampling.
+    """
+    origin = target.start()
+    whitening = _inverse_root(target.curvature(origin))
+    settings = {"full_mass": True, "target_accept_prob": target_acceptance, "max_tree_depth": max_tree_depth}
+    samples, statistics, costs = [], [], []
+    for chain in range(chains):
+        with (
+            isolated(chain_seed(seed, chain)),
+            pyro.validation_enabled(False),  # a diverging trajectory leaves every support
+            progress_bar(progress, f"chain {chain + 1} of {chains}", tune + draws) as advance,
+        ):
+            start = _starting_point(target, origin, whitening)
+            if program is None:
+                kernel = _RecordingNUTS(
+                    potential_fn=lambda sites: -target.log_density(origin + whitening @ sites["z"]), **settings
+                )
+                kernel.initial_params = {"z": start}
+            else:
+                first = target.constrain(origin + whitening @ start)
+                kernel = _RecordingNUTS(program, init_strategy=init_to_value(values=first), **settings)
+            sites, statistic, cost = _run_chain(kernel, draws, tune, advance)
+            if program is None:
+                sites = target.constrain(origin + sites["z"] @ whitening.T)
+        samples.append(sites)
+        statistics.append(statistic)
+        costs.append(cost)
+    sample_stats = _stack(statistics)
+    num_divergent = int(sample_stats["diverging"].sum())
+    return EngineResult(
+        draws=_stack(samples),
+        sample_stats=sample_stats,
+        message=f"NUTS: {chains} chains of {draws} draws after {tune} warm-up iterations, {num_divergent} divergent",
+        details={
+            "density": "fused" if program is None else "Pyro program",
+            "tune": tune,
+            "target_acceptance": target_acceptance,
+            "max_tree_depth": max_tree_depth,
+            **{name: [cost[name] for cost in costs] for name in costs[0]},
+        },
+    )
+
+
+class _RecordingNUTS(NUTS):
+    """Pyro's kernel, which keeps of each transition what Pyro computes and drops."""
+
+    def sample(self, params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Make a transition, then leave its statistics in ``self.transition``."""
+        self._leaves = []
+        position = super().sample(params)
+        # The state that was accepted is the very object that one of the leaves made; if none was, the start stays.
+        relative = [tree.weight for tree in self._leaves if tree.z_proposal is self._z_last]
+        last = self._last_tree
+        stopped = torch.logical_or(self._as_flag(last.turning), self._as_flag(last.diverging))
+        self.transition = {
+            "lp": -self._potential_energy_last,
+            # A leaf's weight is the energy at the start less its own.
+            "energy": self._initial_energy - relative[0] if relative else self._initial_energy,
+            # Doublings that were completed; one that stopped half-way by a turn or a divergence does not count.
+            "tree_depth": self._last_depth + 1 - stopped.to(torch.int64),
+            "n_steps": len(self._leaves),
+            "acceptance_rate": torch.stack([tree.sum_accept_probs for tree in self._leaves]).mean(),
+            "diverging": self._as_flag(last.diverging),
+            "step_size": self.step_size,
+        }
+        return position
+
+    def _build_tree(self, z, r, z_grads, log_slice, direction, tree_depth, energy_current):
+        tree = super()._build_tree(z, r, z_grads, log_slice, direction, tree_depth, energy_current)
+        if tree_depth == 0:
+            self._leaves.append(tree)
+        # Subtrees return before the tree that they are part of, so the last to return is the last doubling.
+        self._last_tree, self._last_depth, self._initial_energy = tree, tree_depth, energy_current
+        return tree
+
+    def _as_flag(self, value: bool | torch.Tensor) -> torch.Tensor:
+        """Pyro's flags are tensors where they were computed and Python's where they were not."""
+        return torch.as_tensor(value, dtype=torch.bool, device=self._potential_energy_last.device)
+
+
+def _run_chain(
+    kernel: _RecordingNUTS, draws: int, tune: int, advance: Callable[[], None]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
+    """Run one chain; constrained sites ``(draws, ...)``, statistics ``(draws,)``, and what it cost."""
+    began = time.perf_counter()
+    kernel.setup(tune)
+    position = kernel.initial_params
+    warmup_steps = 0
+    for _ in range(tune):
+        position = kernel.sample(position)
+        warmup_steps += kernel.transition["n_steps"]
+        advance()
+    warmed_up = time.perf_counter()
+    positions, transitions = [], []
+    for _ in range(draws):
+        position = kernel.sample(position)
+        positions.append(position)
+        transitions.append(kernel.transition)
+        advance()
+    sites = _stack(positions)
+    for name, transform in (kernel.transforms or {}).items():
+        sites[name] = transform.inv(sites[name])
+    statistics = _stack(transitions, like=transitions[0]["lp"])
+    cost = {
+        "warmup_seconds": warmed_up - began,
+        "sampling_seconds": time.perf_counter() - warmed_up,
+        "warmup_steps": warmup_steps,
+        "sampling_steps": sum(transition["n_steps"] for transition in transitions),
+        "step_size": kernel.step_size,
+    }
+    return sites, statistics, cost
+
+
+def _starting_point(target: Any, origin: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+    """Draw a starting point in whitened coordinates, the widest at which the density is finite."""
+    z = torch.randn(target.num_parameters, dtype=target.dtype, device=target.device)
+    candidates = torch.tensor(_START_SPREADS, dtype=target.dtype, device=target.device)[:, None] * z
+    log_density, gradient = target.log_density_and_gradient(origin + candidates @ whitening.T)
+    usable = log_density.isfinite() & gradient.isfinite().all(-1)
+    return candidates[usable.to(torch.int64).argmax()]
+
+
+def _inverse_root(matrix: torch.Tensor) -> torch.Tensor:
+    """L with L L' = matrix^-1, upper triangular."""
+    factor = torch.linalg.cholesky(matrix)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return torch.linalg.solve_triangular(factor.mT, identity, upper=True)
+
+
+def _stack(records: list[dict[str, Any]], like: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """Stack records of one shape along a new first axis; numbers go where `like` lives."""
+
+    def column(name):
+        values = [record[name] for record in records]
+        if isinstance(values[0], torch.Tensor):
+            return torch.stack(values).detach()
+        return torch.tensor(values, device=like.device, dtype=torch.int64 if isinstance(values[0], int) else like.dtype)
+
+    return {name: column(name) for name in records[0]}
