@@ -1,0 +1,214 @@
+"""Rows: a checked float64 design and target, where they come from, and their standardisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bayesreg.arrays import as_float64, check_finite, check_names, names_given, read_only
+from bayesreg.standardization import Standardization
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RegressionData:
+    """A design matrix and a target, checked once: float64, finite, named and read-only.
+
+    Takes NumPy arrays, torch tensors, pandas frames and series (rows are matched by position), and nested lists, of
+    booleans, integers or floats. C-contiguous float64 input is viewed and not copied: who changes the original
+    afterwards changes the data. Everything else is copied.
+
+    Args:
+        features: Matrix `(n, d)` with at least one row and one column.
+        target: Vector `(n,)`.
+        feature_names: One name a column; `None` takes a frame's column names, or else `x0`, `x1`, ...
+        target_name: Name of the target; no feature may have it.
+        transform: The standardisation that these rows went through; set by `standardized`.
+
+    Attributes:
+        features: Read-only float64 array `(n, d)`.
+        target: Read-only float64 array `(n,)`.
+        feature_names: Tuple of `d` different strings.
+        target_name: String.
+        transform: `Standardization`, or `None` where the rows are in their own units.
+
+    Raises:
+        TypeError: If a column is not of real numbers (the column is named), or the names are one string.
+        ValueError: If a number is NaN or infinite (row and column are named), or shapes or names do not fit.
+
+    Example:
+        >>> data = RegressionData([[1, 0], [2, 1], [4, 0]], [1.0, 2.5, 4.0], feature_names=["dose", "sex"])
+        >>> data
+        RegressionData(3 rows, 2 features, target 'y')
+        >>> data.standardized().target.round(4).tolist()
+        [-1.2247, 0.0, 1.2247]
+    """
+
+    features: np.ndarray
+    target: np.ndarray
+    feature_names: tuple[str, ...] | None = None
+    target_name: str = "y"
+    transform: Standardization | None = field(default=None, kw_only=True)
+
+    def __post_init__(self):
+        names = names_given(self.features, self.feature_names)
+        target_name = str(self.target_name)
+        features = as_float64(self.features, "features", names)
+        target = as_float64(self.target, "target", (target_name,))
+        if features.ndim != 2:
+            hint = "; for one column give features.reshape(-1, 1)" if features.ndim == 1 else ""
+            raise ValueError(f"features must be a matrix (rows, columns), got shape {features.shape}{hint}")
+        if target.ndim != 1:
+            hint = "; give target[:, 0]" if target.ndim == 2 and target.shape[1] == 1 else ""
+            raise ValueError(f"target must be a vector (rows,), got shape {target.shape}{hint}")
+        if features.shape[0] != target.shape[0]:
+            raise ValueError(
+                f"features and target must have as many rows each, got {features.shape[0]} and {target.shape[0]}"
+            )
+        if 0 in features.shape:
+            raise ValueError(f"features must have at least one row and one column, got shape {features.shape}")
+        if names is None:
+            names = tuple(f"x{column}" for column in range(features.shape[1]))
+        check_names(names, features.shape[1], target_name)
+        check_finite(features, "features", names)
+        check_finite(target[:, None], "target", (target_name,))
+        object.__setattr__(self, "features", read_only(features))
+        object.__setattr__(self, "target", read_only(target))
+        object.__setattr__(self, "feature_names", names)
+        object.__setattr__(self, "target_name", target_name)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows n."""
+        return self.features.shape[0]
+
+    @property
+    def num_features(self) -> int:
+        """Number of columns d."""
+        return self.features.shape[1]
+
+    def __repr__(self) -> str:
+        units = ", standardized" if self.transform is not None else ""
+        return f"RegressionData({self.num_rows} rows, {self.num_features} features, target {self.target_name!r}{units})"
+
+    def standardized(self) -> RegressionData:
+        """Shift and scale every column, the target too, to mean 0 and standard deviation 1 (divisor n).
+
+        A constant column (standard deviation within rounding of the mean's magnitude) is shifted and keeps its scale.
+
+        Returns:
+            The rows in standard units, with the `Standardization` as `transform`.
+
+        Raises:
+            ValueError: If the rows are standardized already, or too large for float64.
+        """
+        if self.transform is not None:
+            raise ValueError("data must be in their own units to be standardized, got data standardized already")
+        joint = np.column_stack([self.features, self.target])
+        pivot = joint[0].copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            joint -= pivot  # exact zeros in constant columns, and no digits lost to an offset
+            offsets = joint.mean(axis=0)
+            joint -= offsets
+            largest = np.abs(joint).max(axis=0)
+            joint /= np.where(largest > 0, largest, 1.0)  # so that no square overflows or underflows
+            deviations = largest * np.sqrt(np.einsum("ij,ij->j", joint, joint) / self.num_rows)
+        check_finite(deviations[None, :], "standard deviations", (*self.feature_names, self.target_name))
+        return Standardization.about(pivot, offsets, deviations).apply(self)
+
+    def split(self, test_fraction: float = 0.25, seed: int = 0) -> tuple[RegressionData, RegressionData]:
+        """Split the rows at random in two, with scikit-learn's `train_test_split`.
+
+        Args:
+            test_fraction: Share of the rows that goes to the second part, between 0 and 1; rounded up to whole rows.
+            seed: Seed of the permutation.
+
+        Returns:
+            `(train, test)`, both with this data's names and transform.
+
+        Raises:
+            ValueError: If the fraction is not inside (0, 1) or leaves a part without rows.
+        """
+        from sklearn.model_selection import train_test_split
+
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}")
+        num_test = int(np.ceil(test_fraction * self.num_rows))
+        if num_test == self.num_rows:
+            raise ValueError(f"test_fraction={test_fraction!r} of {self.num_rows} rows leaves none to train on")
+        parts = train_test_split(np.arange(self.num_rows), test_size=num_test, random_state=seed)
+        return tuple(replace(self, features=self.features[rows], target=self.target[rows]) for rows in parts)
+
+
+def load_diabetes() -> RegressionData:
+    """Load scikit-learn's diabetes data: 442 patients, 10 features (centred, unit norm), disease progression.
+
+    Returns:
+        The data, in scikit-learn's default scaling.
+
+    Example:
+        >>> load_diabetes()
+        RegressionData(442 rows, 10 features, target 'progression')
+    """
+    from sklearn import datasets
+
+    bunch = datasets.load_diabetes()
+    return RegressionData(bunch.data, bunch.target, bunch.feature_names, target_name="progression")
+
+
+def simulate_weight_decay(
+    seed: int = 0,
+    num_train: int = 20,
+    num_test: int = 100,
+    num_features: int = 200,
+    *,
+    weight: float = 0.01,
+    intercept: float = 0.05,
+    noise_scale: float = 0.01,
+) -> tuple[RegressionData, RegressionData]:
+    """Simulate the weight-decay experiment of "Dive into Deep Learning": y = 0.05 + 0.01 sum_j x_j + N(0, 0.01^2).
+
+    Args:
+        seed: Seed of the generator.
+        num_train: Number of training rows.
+        num_test: Number of test rows.
+        num_features: Number of features, each standard normal.
+        weight: The one true weight of every feature.
+        intercept: The true intercept.
+        noise_scale: Standard deviation of the noise.
+
+    Returns:
+        `(train, test)`.
+
+    Example:
+        >>> train, test = simulate_weight_decay(seed=0)
+        >>> train.features.shape, test.features.shape
+        ((20, 200), (100, 200))
+    """
+    generator = np.random.default_rng(seed)
+
+    def rows(number: int) -> RegressionData:
+        features = generator.standard_normal((number, num_features))
+        noise = noise_scale * generator.standard_normal(number)
+        return RegressionData(features, intercept + weight * features.sum(axis=1) + noise)
+
+    return rows(num_train), rows(num_test)
+
+
+def require_rows(data: RegressionData, purpose: str) -> RegressionData:
+    """Return the data where they are rows, and refuse what has none (`Moments`).
+
+    Args:
+        data: What a caller was given.
+        purpose: What needs the rows, as the start of a sentence.
+
+    Returns:
+        The data.
+
+    Raises:
+        TypeError: If the data are not a `RegressionData`.
+    """
+    if not isinstance(data, RegressionData):
+        kept = " (which keep sums and no rows)" if type(data).__name__ == "Moments" else ""
+        raise TypeError(f"{purpose} needs rows: data must be a RegressionData, got {type(data).__name__}{kept}")
+    return data

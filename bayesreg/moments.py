@@ -1,0 +1,401 @@
+"""Moments: all that a Gaussian likelihood needs of the rows, in one pass, of one size for any number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import lapack
+
+from bayesreg.arrays import as_float64, read_only
+from bayesreg.data import RegressionData
+from bayesreg.standardization import Standardization
+
+# Rows are centred in blocks: enough of them for a fast matrix product, few enough to stay near 64 MiB.
+BLOCK_ROWS = 65_536
+BLOCK_NUMBERS = 2**23
+
+# Beyond this condition number (1-norm, unit diagonal) the Gram has lost 10 of its 16 digits: keep a QR factor.
+LARGEST_GRAM_CONDITION = 1e10
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Moments:
+    """Number, means and centred second moments of rows (x, y); two Moments of disjoint rows add up with `+`.
+
+    With z = (x, y) in R^(d+1), a pivot p (one of the rows) and n rows, it holds
+
+        offsets = (1/n) sum_i z_i - p,      scatter = sum_i (z_i - mean)(z_i - mean)',      mean = p + offsets,
+
+    so that no digits go where the rows lie far from 0. Two of them merge as in Chan, Golub and LeVeque (1983):
+    scatter = S_a + S_b + (n_a n_b / n) delta delta' with delta = mean_b - mean_a.
+
+    Make them with `from_data` or `from_batches`. The arrays are float64 and read-only. A pickle has the same length for
+    any n; it leaves out `factor`.
+
+    Attributes:
+        num_rows: Number of rows n.
+        pivot: Array `(d + 1,)`, the target last.
+        offsets: Array `(d + 1,)`.
+        scatter: Symmetric array `(d + 1, d + 1)`; about the origin where not `centred`.
+        feature_names: Tuple of d names.
+        target_name: Name of the target.
+        transform: The `Standardization` of the rows, or `None`.
+        centred: False after `about_origin`.
+        factor: Array `(k, d + 1)`, k <= d + 1, with factor'factor = scatter to the accuracy of the rows, or `None`.
+            Kept by `from_data` where the scatter's condition needs it; lost on merging.
+
+    Example:
+        >>> from bayesreg.data import RegressionData
+        >>> first = Moments.from_data(RegressionData([[1.0], [2.0]], [1.0, 3.0]))
+        >>> second = Moments.from_data(RegressionData([[6.0]], [5.0]))
+        >>> both = first + second
+        >>> both.num_rows, both.feature_means.tolist(), both.Sxx.tolist(), both.Syy
+        (3, [3.0], [[14.0]], 8.0)
+    """
+
+    num_rows: int
+    pivot: np.ndarray
+    offsets: np.ndarray
+    scatter: np.ndarray
+    feature_names: tuple[str, ...]
+    target_name: str = "y"
+    transform: Standardization | None = None
+    centred: bool = True
+    factor: np.ndarray | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "num_rows", int(self.num_rows))
+        object.__setattr__(self, "feature_names", tuple(self.feature_names))
+        for name in ("pivot", "offsets", "scatter", "factor"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, read_only(np.ascontiguousarray(getattr(self, name), dtype=np.float64)))
+        bad = ~np.isfinite(self.scatter).all(axis=0) | ~np.isfinite(self.pivot + self.offsets)
+        if bad.any():
+            # An overflow in one column spoils its products with all others: name one whose own square is not finite.
+            diagonal = ~np.isfinite(np.diagonal(self.scatter))
+            name = (*self.feature_names, self.target_name)[int(np.argmax(diagonal if diagonal.any() else bad))]
+            raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")
+
+    @classmethod
+    def from_data(cls, data: RegressionData) -> Moments:
+        """Sum up rows at hand, and keep a QR factor of them where the second moments alone lose too many digits.
+
+        Args:
+            data: The rows.
+
+        Returns:
+            Their moments.
+
+        Raises:
+            TypeError: If the data are not a `RegressionData`.
+        """
+        if not isinstance(data, RegressionData):
+            raise TypeError(f"data must be a RegressionData, got {type(data).__name__}; for batches use from_batches")
+        moments = cls._from_rows(data)
+        if data.num_rows <= data.num_features + 1 or _is_ill_conditioned(moments.scatter):
+            return replace(moments, factor=_factor_of_rows(data, moments.pivot, moments.offsets))
+        return moments
+
+    @classmethod
+    def from_batches(cls, batches: Iterable) -> Moments:
+        """Sum up batches, one held at a time.
+
+        Args:
+            batches: Iterable of `RegressionData`, `(features, target)` pairs or `Moments`, of the same columns.
+
+        Returns:
+            The moments of all rows.
+
+        Raises:
+            TypeError: If the batches, or one of them, are something else.
+            ValueError: If there is no batch, or one is no valid data or does not fit the first; names the batch.
+        """
+        if isinstance(batches, (RegressionData, Moments)):
+            raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}; use from_data")
+        total = None
+        for number, batch in enumerate(batches):
+            try:
+                moments = cls._from_batch(batch)
+                total = moments if total is None else total + moments
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"batch {number} (the first is 0): {error}") from error
+        if total is None:
+            raise ValueError("batches must have at least one batch, got none")
+        return replace(total, factor=None)
+
+    @classmethod
+    def _from_batch(cls, batch) -> Moments:
+        if isinstance(batch, Moments):
+            return batch
+        if isinstance(batch, RegressionData):
+            return cls._from_rows(batch)
+        if isinstance(batch, (tuple, list)) and len(batch) == 2:
+            return cls._from_rows(RegressionData(*batch))
+        raise TypeError(f"it must be RegressionData, (features, target) or Moments, got {type(batch).__name__}")
+
+    @classmethod
+    def _from_rows(cls, data: RegressionData) -> Moments:
+        pivot = np.append(data.features[0], data.target[0])
+        total = None
+        for block in _blocks(data, pivot):
+            with np.errstate(over="ignore", invalid="ignore"):  # refused by name below
+                offsets = block.mean(axis=0)
+                block -= offsets
+                scatter = block.T @ block
+            moments = cls(len(block), pivot, offsets, scatter, data.feature_names, data.target_name, data.transform)
+            total = moments if total is None else total + moments
+        return total
+
+    @property
+    def num_features(self) -> int:
+        """Number of features d."""
+        return len(self.pivot) - 1
+
+    @property
+    def weight_sum(self) -> float:
+        """Sum of the rows' weights: n, as every row weighs 1."""
+        return float(self.num_rows)
+
+    @property
+    def feature_means(self) -> np.ndarray:
+        """Means of the features `(d,)`; zeros about the origin."""
+        return (self.pivot + self.offsets)[:-1]
+
+    @property
+    def target_mean(self) -> float:
+        """Mean of the target; 0 about the origin."""
+        return float(self.pivot[-1] + self.offsets[-1])
+
+    @property
+    def Sxx(self) -> np.ndarray:
+        """Second moments of the features `(d, d)`: Xc'Xc."""
+        return self.scatter[:-1, :-1]
+
+    @property
+    def Sxy(self) -> np.ndarray:
+        """Second moments of features and target `(d,)`: Xc'yc."""
+        return self.scatter[:-1, -1]
+
+    @property
+    def Syy(self) -> float:
+        """Second moment of the target: |yc|^2."""
+        return float(self.scatter[-1, -1])
+
+    def __repr__(self) -> str:
+        units = ", standardized" if self.transform is not None else ""
+        origin = "" if self.centred else ", about the origin"
+        return (
+            f"Moments({self.num_rows} rows, {self.num_features} features, target {self.target_name!r}{units}{origin})"
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        if not isinstance(other, Moments):
+            return NotImplemented
+        self._check_same_columns(other)
+        num_rows = self.num_rows + other.num_rows
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
+            delta = (other.pivot - self.pivot) + (other.offsets - self.offsets)
+            share = other.num_rows / num_rows
+            scatter = self.scatter + other.scatter + np.outer(delta, delta) * (self.num_rows * share)
+            return replace(self, num_rows=num_rows, offsets=self.offsets + share * delta, scatter=scatter, factor=None)
+
+    def __radd__(self, other: int) -> Moments:
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # sum() starts from 0
+
+    def __reduce__(self):
+        # Bytes, not arrays: the length of a pickled array depends on which objects it shares with others.
+        numbers = np.concatenate([self.pivot, self.offsets, self.scatter.ravel()]).tobytes()
+        transform = None if self.transform is None else self.transform.as_vector().tobytes()
+        rows = np.int64(self.num_rows).tobytes()
+        return _unpickle, (rows, numbers, self.feature_names, self.target_name, transform, self.centred)
+
+    def about_origin(self) -> Moments:
+        """Undo the centring, for models without an intercept: scatter + n mean mean', means 0.
+
+        The result keeps a factor: the centred one with the row sqrt(n) mean below, which at a large offset is what
+        keeps the digits that the sum loses.
+
+        Returns:
+            The moments about the origin.
+        """
+        if not self.centred:
+            return self
+        mean = self.pivot + self.offsets
+        with np.errstate(over="ignore", invalid="ignore"):
+            scatter = self.scatter + self.num_rows * np.outer(mean, mean)
+        factor = _triangle(np.vstack([self.square_root(), np.sqrt(self.num_rows) * mean]))
+        zeros = np.zeros_like(mean)
+        return replace(self, pivot=zeros, offsets=zeros, scatter=scatter, centred=False, factor=factor)
+
+    def standardized(self) -> Moments:
+        """Return the moments of the standardized rows, as `Moments.from_data(data.standardized())` would.
+
+        Returns:
+            Moments in standard units, with the `Standardization` as `transform`.
+
+        Raises:
+            ValueError: If the moments are standardized already, or about the origin.
+        """
+        if self.transform is not None:
+            raise ValueError("moments must be in their own units to be standardized, got moments standardized already")
+        if not self.centred:
+            raise ValueError("moments must be centred to be standardized, got moments about the origin")
+        deviations = np.sqrt(np.diagonal(self.scatter) / self.num_rows)
+        transform = Standardization.about(self.pivot, self.offsets, deviations)
+        scales = np.append(transform.feature_scales, transform.target_scale)
+        zeros = np.zeros_like(scales)
+        return replace(
+            self,
+            pivot=zeros,
+            offsets=zeros,
+            scatter=self.scatter / scales / scales[:, None],
+            transform=transform,
+            factor=None if self.factor is None else self.factor / scales,
+        )
+
+    def square_root(self) -> np.ndarray:
+        """Return F `(k, d + 1)` with F'F = [[Sxx, Sxy], [Sxy', Syy]].
+
+        It is `factor` where there is one; else a Cholesky factor of the scatter scaled to unit diagonal (so that the
+        columns' scales do not matter), or where that breaks down the eigenvectors of its positive part.
+
+        Returns:
+            Array `(k, d + 1)`; k is at most d + 1.
+        """
+        if self.factor is not None:
+            return self.factor
+        unit, scales = _unit_diagonal(self.scatter)
+        upper, breakdown = lapack.dpotrf(unit, lower=False, clean=True)
+        if breakdown:
+            values, vectors = np.linalg.eigh(unit)
+            kept = values > 0
+            upper = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
+        return upper * scales
+
+    def condition(self) -> float:
+        """Return the condition number of the centred features, their columns scaled to unit length.
+
+        Without a `factor` it cannot be told beyond about 1e7: a larger number, inf too, then means "at least 1e7".
+
+        Returns:
+            Ratio of the largest to the smallest singular value; inf where the rank is short.
+        """
+        root = self.square_root()[:, :-1]
+        lengths = np.sqrt(np.einsum("ij,ij->j", root, root))
+        if self.num_rows - self.centred < self.num_features or not lengths.all():
+            return float("inf")
+        values = np.linalg.svd(root / lengths, compute_uv=False)
+        short = len(values) < self.num_features or values[-1] <= values[0] * np.finfo(np.float64).eps
+        return float("inf") if short else float(values[0] / values[-1])
+
+    def residuals(self, weights) -> tuple[np.ndarray | float, np.ndarray]:
+        """Return the residual sum of squares of weights, the intercept profiled out, and the residuals' cross moments.
+
+            rss = |yc - Xc w|^2,      cross = Xc'(yc - Xc w).
+
+        From `factor` where there is one; else from the second moments, where rss is off by rounding of Syy and at
+        least 0.
+
+        Args:
+            weights: Array or tensor `(..., d)`.
+
+        Returns:
+            `(rss, cross)`: a float (an array `(...)` with leading axes) and an array `(..., d)`.
+
+        Raises:
+            ValueError: If the last axis of the weights does not have length d.
+        """
+        weights = as_float64(weights, "weights")
+        if weights.ndim == 0 or weights.shape[-1] != self.num_features:
+            raise ValueError(f"weights must have shape (..., {self.num_features}), got {weights.shape}")
+        if self.factor is not None:
+            left = self.factor[:, -1] - weights @ self.factor[:, :-1].T
+            rss, cross = np.square(left).sum(axis=-1), left @ self.factor[:, :-1]
+        else:
+            cross = self.Sxy - weights @ self.Sxx
+            rss = np.maximum(self.Syy - (weights * (self.Sxy + cross)).sum(axis=-1), 0.0)
+        return (float(rss) if weights.ndim == 1 else rss), cross
+
+    def _check_same_columns(self, other: Moments) -> None:
+        ours, theirs = (*self.feature_names, self.target_name), (*other.feature_names, other.target_name)
+        if len(ours) != len(theirs):
+            raise ValueError(f"moments must have the same columns, got {len(ours) - 1} and {len(theirs) - 1} features")
+        for our, their in zip(ours, theirs, strict=True):
+            if our != their:
+                raise ValueError(f"moments must have the same columns in one order, got {our!r} and {their!r}")
+        if self.transform != other.transform:
+            raise ValueError("moments must be in the same units, got two different standardisations (`transform`)")
+        if self.centred != other.centred:
+            raise ValueError("moments must be both centred or both about the origin, got one of each")
+
+
+def as_moments(data: RegressionData | Moments) -> Moments:
+    """Return moments as they are, and those of rows.
+
+    Args:
+        data: Rows or moments.
+
+    Returns:
+        The moments.
+
+    Raises:
+        TypeError: If the data are neither.
+    """
+    if isinstance(data, Moments):
+        return data
+    if isinstance(data, RegressionData):
+        return Moments.from_data(data)
+    raise TypeError(f"data must be a RegressionData or Moments, got {type(data).__name__}")
+
+
+def _blocks(data: RegressionData, origin: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield new arrays `(rows, d + 1)` of the rows [x, y] less an origin."""
+    step = max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // (data.num_features + 1)))
+    for start in range(0, data.num_rows, step):
+        rows = slice(start, start + step)
+        block = np.column_stack([data.features[rows], data.target[rows]])
+        with np.errstate(over="ignore"):
+            block -= origin
+        yield block
+
+
+def _factor_of_rows(data: RegressionData, pivot: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return `(k, d + 1)` with the centred rows' second moments and, unlike their Gram, their condition."""
+    factor = np.empty((0, data.num_features + 1))
+    for block in _blocks(data, pivot):
+        factor = _triangle(np.vstack([factor, block - offsets]))
+    return factor
+
+
+def _triangle(rows: np.ndarray) -> np.ndarray:
+    """Return the R of a QR factorisation where that has fewer rows, else the rows themselves."""
+    return np.linalg.qr(rows, mode="r") if rows.shape[0] > rows.shape[1] else rows
+
+
+def _unit_diagonal(scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scatter scaled to unit diagonal and the scales; a zero row (a constant column) gets a 1 there too."""
+    scales = np.sqrt(np.diagonal(scatter))
+    divisors = np.where(scales > 0, scales, 1.0)
+    unit = scatter / divisors / divisors[:, None]
+    np.fill_diagonal(unit, 1.0)
+    return unit, scales
+
+
+def _is_ill_conditioned(scatter: np.ndarray) -> bool:
+    unit, _ = _unit_diagonal(scatter)
+    upper, breakdown = lapack.dpotrf(unit, lower=False)
+    if breakdown:
+        return True
+    reciprocal, _ = lapack.dpocon(upper, anorm=np.abs(unit).sum(axis=0).max())
+    return reciprocal * LARGEST_GRAM_CONDITION < 1
+
+
+def _unpickle(rows, numbers, feature_names, target_name, transform, centred) -> Moments:
+    width = len(feature_names) + 1
+    pivot, offsets, scatter = np.split(np.frombuffer(numbers), [width, 2 * width])
+    transform = None if transform is None else Standardization.from_vector(np.frombuffer(transform))
+    num_rows = np.frombuffer(rows, dtype=np.int64)[0]
+    scatter = scatter.reshape(width, width)
+    return Moments(num_rows, pivot, offsets, scatter, feature_names, target_name, transform, centred)
