@@ -222,7 +222,7 @@ _ROWS = (
         training_loss="half-mean",
         accepts_centre=True,
         accepts_per_feature=True,
-        notes="The canonical objective. The same number in the book's concise program (torch-mse-mean) is half as strong.",
+        notes="The canonical objective. The same number in the book's concise program (torch-mse-mean) is half of it.",
     ),
     Convention(
         name="torch-mse-mean",
@@ -483,7 +483,9 @@ def prior_factor(kind: PenaltyKind, convention: str = CANONICAL, relative_to_noi
     return Factor(num_rows=-1, noise_scale=noise_power) / get_convention(convention).to_canonical(kind)
 
 
-def strength_from_scale(kind: PenaltyKind, scale: float, convention: str = CANONICAL, **knowledge: Any) -> float:
+def strength_from_scale(
+    kind: PenaltyKind, scale: float, convention: str = CANONICAL, *, relative_to_noise: bool = False, **knowledge: Any
+) -> float:
     """The strength that a Gaussian (L2) or Laplace (L1) prior of a scale stands for.
 
     Args:
@@ -491,6 +493,7 @@ def strength_from_scale(kind: PenaltyKind, scale: float, convention: str = CANON
         scale: The prior's scale: t, the standard deviation, or b, the mean absolute value; positive (a NumPy array
             of scales gives an array of strengths).
         convention: The convention that the strength is wanted in.
+        relative_to_noise: Whether the scale is in units of the noise scale.
         **knowledge: What the conversion needs, see `KNOWLEDGE`.
 
     Returns:
@@ -500,7 +503,8 @@ def strength_from_scale(kind: PenaltyKind, scale: float, convention: str = CANON
         >>> strength_from_scale("l2", 0.5, "sklearn-ridge", noise_scale=2.0)
         16.0
     """
-    factor = prior_factor(kind, convention).at(f"the strength of a prior in {convention}", **knowledge)
+    purpose = f"the {convention} strength of a prior"
+    factor = prior_factor(kind, convention, relative_to_noise).at(purpose, **knowledge)
     return factor / (scale * scale if kind == "l2" else scale)
 
 
@@ -524,5 +528,5 @@ def scale_from_strength(kind: PenaltyKind, strength: float, convention: str = CA
         >>> round(scale_from_strength("l2", 3.0, "torch-mse-mean", noise_scale=0.01, num_rows=20), 5)
         0.00183
     """
-    factor = prior_factor(kind, convention).at(f"the prior behind a strength in {convention}", **knowledge)
+    factor = prior_factor(kind, convention).at(f"the prior behind a {convention} strength", **knowledge)
     return (factor / strength) ** 0.5 if kind == "l2" else factor / strength

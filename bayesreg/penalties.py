@@ -396,7 +396,7 @@ def _check_held(penalty: Penalty, row: Convention) -> None:
 
 
 def _like(value: float | np.ndarray, weights: Any) -> Any:
-    """Returns a strength or centre of the kind of the weights: floats serve both; a vector goes to the tensor's device."""
+    """Returns a strength or centre of the kind of the weights: floats serve both, a vector goes to the device."""
     if not np.ndim(value) or isinstance(weights, np.ndarray):
         return value
     return weights.new_tensor(value)

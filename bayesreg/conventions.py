@@ -1,0 +1,170 @@
+"""Prior <-> penalty: the lambda dictionary between the two roads to a point estimate.
+
+With Gaussian noise of scale s, n rows and the intercept unpenalised, the negative log posterior density is n/s^2 times
+
+    J(w) = |y - Xw - b|^2 / (2 n) + lambda R(w - c)
+
+up to a constant, where c is the location of the prior and
+
+    Gaussian prior of scale t:  R = |.|^2 / 2,  lambda = s^2 / (n t^2)
+    Laplace prior of scale b:   R = |.|_1,      lambda = s^2 / (n b).
+
+A larger lambda is a narrower prior. A scale relative to the noise is multiplied by s first. Which number that is in a
+library's own words is the business of `bayesreg.objectives`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesreg.objectives import CANONICAL, get_convention, scale_from_strength, strength_from_scale
+from bayesreg.penalties import Penalty
+
+if TYPE_CHECKING:
+    from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior
+
+_KIND_OF_PRIOR = {"gaussian": "l2", "laplace": "l1"}
+
+
+def penalty_for(
+    prior: GaussianPrior | LaplacePrior | FlatPrior,
+    *,
+    noise_scale: float | None = None,
+    num_rows: int | None = None,
+    convention: str = CANONICAL,
+    prior_scale: float | np.ndarray | None = None,
+    **knowledge: Any,
+) -> Penalty:
+    """The penalty whose penalised fit is the MAP under a prior.
+
+    Args:
+        prior: The prior of the weights. Scales of one a feature give strengths of one a feature, `loc` the centre.
+        noise_scale: The standard deviation s of the noise: a number. Where the noise is learned, the value to use, such
+            as `map_estimate(...).noise_scale`.
+        num_rows: The number of rows n.
+        convention: Name of the convention that the strength is wanted in.
+        prior_scale: The value to use, where the prior's scale is learned; not for a known one.
+        **knowledge: What else the convention needs, named when missing: `target_scale` (the target's standard
+            deviation, divisor n), `steps_per_epoch`.
+
+    Returns:
+        The penalty; of strength 0 for a flat prior.
+
+    Raises:
+        TypeError: If the prior is none of the three.
+        ValueError: If knowledge is missing or not a number, a scale is learned and its value is not given, the
+            convention cannot hold the penalty, or its strength leaves the range of float64.
+
+    Example:
+        >>> from bayesreg import GaussianPrior
+        >>> penalty_for(GaussianPrior(scale=0.5), noise_scale=2.0, num_rows=100)
+        Penalty(l2=0.16, convention='mean-half-squared')
+        >>> penalty_for(GaussianPrior(scale=0.5), noise_scale=2.0, num_rows=100, convention="sklearn-ridge")
+        Penalty(l2=16.0, convention='sklearn-ridge')
+    """
+    row = get_convention(convention)
+    kind = getattr(prior, "kind", None)
+    if kind == "flat":
+        return Penalty(convention=row.name)
+    if kind not in _KIND_OF_PRIOR:
+        raise TypeError(f"prior must be a GaussianPrior, a LaplacePrior or a FlatPrior, got {prior!r}")
+    term = _KIND_OF_PRIOR[kind]
+    strength = strength_from_scale(
+        term,
+        _scale_to_use(prior, prior_scale),
+        row.name,
+        relative_to_noise=bool(prior.relative_to_noise),
+        noise_scale=noise_scale,
+        num_rows=num_rows,
+        **knowledge,
+    )
+    if not np.all(np.asarray(strength) > 0):
+        raise ValueError(f"the {row.name} strength of {prior!r} underflows to 0; rescale the data")
+    return Penalty(**{term: strength}, centre=prior.loc, convention=row.name)
+
+
+def prior_for(
+    penalty: Penalty, *, noise_scale: float | None = None, num_rows: int | None = None, **knowledge: Any
+) -> GaussianPrior | LaplacePrior | FlatPrior:
+    """The prior under which a penalised fit is the MAP.
+
+    Args:
+        penalty: The penalty, an L2 or an L1 one.
+        noise_scale: The standard deviation s of the noise: a number.
+        num_rows: The number of rows n.
+        **knowledge: What else the penalty's convention needs, named when missing: `target_scale` (the target's standard
+            deviation, divisor n), `steps_per_epoch`.
+
+    Returns:
+        A Gaussian prior for L2, a Laplace prior for L1 (neither relative to the noise), a flat one for strength 0.
+        Strengths of one a feature give scales of one a feature, a NumPy array.
+
+    Raises:
+        TypeError: If it is not a Penalty.
+        ValueError: If knowledge is missing or not a number, the penalty has both terms, or some features have strength
+            0 and others do not.
+
+    Example:
+        The prior behind weight_decay=3 in the deep-learning book's concise program:
+
+        >>> from bayesreg import L2
+        >>> round(prior_for(L2(3.0, "torch-mse-mean"), noise_scale=0.01, num_rows=20).scale, 5)
+        0.00183
+    """
+    # Here and not above: priors need torch and Pyro, which take seconds to import, and penalties do not.
+    from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior
+
+    if not isinstance(penalty, Penalty):
+        raise TypeError(f"penalty must be a Penalty, such as L2(0.1), got {penalty!r}")
+    if penalty.kind == "none":
+        return FlatPrior()
+    if penalty.kind == "elasticnet":
+        raise ValueError(
+            f"{penalty!r} has an L1 and an L2 term: its prior is proportional to a Gaussian times a Laplace density, "
+            "which is not among the priors offered (GaussianPrior, LaplacePrior, FlatPrior)"
+        )
+    strength = penalty.strength
+    if not np.all(strength):
+        zero = np.flatnonzero(np.asarray(strength) == 0).tolist()
+        raise ValueError(
+            f"features {zero} have strength 0, a flat prior, and the others have not: "
+            "no single prior has scales for both; give them small positive strengths"
+        )
+    scale = scale_from_strength(
+        penalty.kind, strength, penalty.convention, noise_scale=noise_scale, num_rows=num_rows, **knowledge
+    )
+    return {"l2": GaussianPrior, "l1": LaplacePrior}[penalty.kind](scale=scale, loc=penalty.centre)
+
+
+def _scale_to_use(prior: GaussianPrior | LaplacePrior, prior_scale: Any) -> float | np.ndarray:
+    """The numbers of a prior's scale: its own where known, those given where learned.
+
+    Args:
+        prior: The prior.
+        prior_scale: What the caller gave, or None.
+
+    Returns:
+        A positive float, or one a feature, (d,).
+
+    Raises:
+        ValueError: If a learned scale has no value given, a known one has, or the value is not positive and finite.
+    """
+    if not prior.scale_is_learned:
+        if prior_scale is not None:
+            raise ValueError(f"prior_scale= is the value of a learned scale, but that of {prior!r} is known")
+        value = prior.scale
+    elif prior_scale is None:
+        raise ValueError(f"the scale of {prior!r} is learned: give the value to use as prior_scale=")
+    else:
+        value = prior_scale
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.asarray(np.nan)
+    if numbers.ndim > 1 or not numbers.size or not np.all(np.isfinite(numbers) & (numbers > 0)):
+        raise ValueError(f"prior_scale must be a positive finite number, or one a feature; got {prior_scale!r}")
+    return numbers if numbers.ndim else float(numbers)
