@@ -1,0 +1,196 @@
+"""The marginal likelihood of the Gaussian and the flat prior as a function of the two scales, in the eigenbasis.
+
+With the intercept integrated out, z = (w - m) / D ~ Normal(0, t^2 I) and the singular value decomposition Xc D = U S V',
+the data enter through r = rank(Xc) pairs (S_i, c_i), c = U'(yc - Xc m), and the residual sum of squares e outside the
+columns' span. With nu = n - 1 (n without an intercept):
+
+    log p(y | s, t) = -nu/2 log(2 pi) - log(n)/2 - (nu - r) log s - e / (2 s^2)
+                      - sum_i [ log(s^2 + t^2 S_i^2) + c_i^2 / (s^2 + t^2 S_i^2) ] / 2        (log(n)/2 only with an intercept)
+
+and, given both scales, the coordinates of z in V are independent. One decomposition serves every pair of scales.
+Under a flat prior, with full rank: log p(y | s) = -(nu - d)/2 log(2 pi) - log(n)/2 - (nu - d) log s - e/(2 s^2) - log|S|.
+The intercept is integrated against p(b) = 1. Source: Bishop, Pattern Recognition and Machine Learning (2006), section 3.5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import torch
+
+from bayesreg.moments import Moments
+
+# Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
+# one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
+_GRADED = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceSpectrum:
+    """The design and the target seen in the eigenbasis of the prior's coordinates; float64 tensors on one device.
+
+    Attributes:
+        singular_values: S ``(r,)``, of Xc D.
+        basis: V ``(d, r)``.
+        projections: c ``(r,)``.
+        residual: e, the squared length of the target outside the span.
+        num_rows: n.
+        num_features: d.
+        has_intercept: Whether the intercept was integrated out.
+        prior_loc: m ``(d,)``.
+        relative_scales: D ``(d,)``.
+    """
+
+    singular_values: torch.Tensor
+    basis: torch.Tensor
+    projections: torch.Tensor
+    residual: float
+    num_rows: int
+    num_features: int
+    has_intercept: bool
+    prior_loc: torch.Tensor
+    relative_scales: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, moments: Moments, relative_scales: np.ndarray, prior_loc: np.ndarray, device: torch.device | str = "cpu"
+    ) -> EvidenceSpectrum:
+        """Decompose the design, on the CPU, where a single d x d decomposition belongs.
+
+        Args:
+            moments: The data; centred for a model with an intercept, about the origin without.
+            relative_scales: D ``(d,)``, positive.
+            prior_loc: m ``(d,)``.
+            device: Where the result shall be.
+
+        Returns:
+            The spectrum.
+        """
+        root = moments.square_root()
+        design = root[:, :-1] * relative_scales
+        target = root[:, -1] - root[:, :-1] @ prior_loc
+        left, values, basis = _singular_value_decomposition(design, moments.num_rows)
+        projections = left.T @ target
+        outside = target - left @ projections
+        degrees = moments.num_rows - (1 if moments.centred else 0)
+        # At full row rank nothing is outside; what is seen there is rounding, which a small noise scale would blow up.
+        residual = 0.0 if values.size >= degrees else float(outside @ outside)
+
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.tensor(array, dtype=torch.float64, device=device)
+
+        return cls(
+            tensor(values), tensor(basis), tensor(projections), residual, moments.num_rows, moments.num_features,
+            moments.centred, tensor(prior_loc), tensor(relative_scales),
+        )  # fmt: skip
+
+    def require_full_rank(self) -> None:
+        """Refuse a flat prior on a design whose rank is short.
+
+        Raises:
+            ValueError: rank(Xc) < d, so that the posterior of the weights is improper.
+        """
+        if self.rank < self.num_features:
+            raise ValueError(
+                f"FlatPrior() with a design of rank {self.rank} and {self.num_features} features has no proper posterior and no "
+                "unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out the redundant columns"
+            )
+
+    @property
+    def rank(self) -> int:
+        """The number r of directions that the data see."""
+        return self.singular_values.shape[0]
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Nu: n - 1 with an intercept, n without."""
+        return self.num_rows - (1 if self.has_intercept else 0)
+
+    def log_evidence(self, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None) -> torch.Tensor:
+        """Return log p(y | s, t) elementwise.
+
+        Args:
+            noise_scale: s, any shape.
+            prior_scale: t of the same shape (broadcast); None for a flat prior, which needs rank d.
+
+        Returns:
+            The log evidence, of the broadcast shape.
+        """
+        degrees, squares = self.degrees_of_freedom, self.singular_values.square()
+        constant = -0.5 * math.log(self.num_rows) if self.has_intercept else 0.0
+        outside = -0.5 * self.residual / noise_scale.square()
+        if prior_scale is None:
+            constant -= 0.5 * (degrees - self.num_features) * math.log(2 * math.pi)
+            constant = constant - self.singular_values.log().sum() - self.relative_scales.log().sum().neg()
+            return constant - (degrees - self.num_features) * noise_scale.log() + outside
+        constant -= 0.5 * degrees * math.log(2 * math.pi)
+        variance = noise_scale.square().unsqueeze(-1) + prior_scale.square().unsqueeze(-1) * squares
+        inside = -0.5 * (variance.log() + self.projections.square() / variance).sum(-1)
+        return constant - (degrees - self.rank) * noise_scale.log() + outside + inside
+
+    def weight_draws(
+        self, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Draw the weights given the scales, independently.
+
+        In the coordinates of V, a_i ~ Normal(t^2 S_i c_i / (s^2 + t^2 S_i^2), s^2 t^2 / (s^2 + t^2 S_i^2)); outside them, the prior.
+
+        Args:
+            noise_scale: s ``(k,)``.
+            prior_scale: t ``(k,)``; None for a flat prior.
+            generator: The source of randomness, on the same device.
+
+        Returns:
+            Weights ``(k, d)``.
+        """
+        noise = noise_scale.unsqueeze(-1)
+        shape = (noise_scale.shape[0], self.num_features)
+        normals = torch.randn(shape, generator=generator, dtype=torch.float64, device=noise.device)
+        if prior_scale is None:
+            mean = (self.projections / self.singular_values).expand(shape[0], -1)
+            spread = noise / self.singular_values
+        else:
+            prior = prior_scale.unsqueeze(-1)
+            # In the square root of the precision, so that no difference of squares appears.
+            precision_root = torch.hypot(self.singular_values / noise, prior.reciprocal())
+            spread = precision_root.reciprocal()
+            mean = (self.singular_values / noise) * (self.projections / noise) / precision_root.square()
+        if self.rank == self.num_features:
+            standardised = (mean + spread * normals) @ self.basis.T
+        else:
+            inside = normals @ self.basis
+            unseen = prior_scale.unsqueeze(-1) * (normals - inside @ self.basis.T)
+            standardised = (mean + spread * inside) @ self.basis.T + unseen
+        return self.prior_loc + self.relative_scales * standardised
+
+    def weight_mean(self, noise_scale: float, prior_scale: float | None) -> torch.Tensor:
+        """Return the posterior mean of the weights given both scales, ``(d,)``."""
+        if prior_scale is None:
+            coordinates = self.projections / self.singular_values
+        else:
+            ratio = noise_scale / prior_scale
+            coordinates = self.singular_values * self.projections / (self.singular_values.square() + ratio * ratio)
+        return self.prior_loc + self.relative_scales * (self.basis @ coordinates)
+
+
+def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return U (k, r), S (r,) descending and V (d, r) of a matrix of numerical rank r.
+
+    The rank is judged on columns of unit length: a short column is no sign of a short rank.
+    """
+    lengths = np.linalg.norm(design, axis=0)
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    left, values, right = scipy.linalg.svd(design / lengths, full_matrices=False, check_finite=False)
+    keep = values > max(num_rows, design.shape[1]) * np.finfo(np.float64).eps * (values[0] if values.size else 0.0)
+    left, values, right = left[:, keep], values[keep], right[keep]
+    rescaled = (values[:, None] * right * lengths).T  # (d, r): design = left @ rescaled.T
+    if lengths.max() <= _GRADED * lengths.min() or values.size == 0:
+        basis, values, rotation = scipy.linalg.svd(rescaled, full_matrices=False, check_finite=False)
+        return left @ rotation.T, values, basis
+    values, basis, rotation, work, _, info = scipy.linalg.lapack.dgejsv(rescaled, joba=2, jobu=0, jobv=0, jobr=0)
+    if info != 0:
+        raise np.linalg.LinAlgError(f"the Jacobi singular value decomposition did not converge (info {info})")
+    return left @ rotation, values * (work[0] / work[1]), basis
