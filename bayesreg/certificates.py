@@ -294,8 +294,8 @@ def _duality_gap(
     clipped = np.clip(dual, -l1, l1)
     off_curve = (dual - clipped - l2 * offset)[curved]
     off_kink = np.abs(offset) * (l1 - clipped * np.sign(offset))
-    misfit = (1 - alpha) ** 2 * mean_square / 2 + explained / 2
-    return misfit + float(np.sum(off_curve**2 / (2 * l2[curved])) + np.sum(off_kink))
+    misfit = ((1 - alpha) ** 2 * mean_square + explained) / 2
+    return float(misfit + np.sum(off_curve**2 / (2 * l2[curved])) + np.sum(off_kink))
 
 
 def _root(slope: Callable[[float], float], kinks: np.ndarray, largest: float) -> float:
