@@ -36,7 +36,7 @@ def as_float64(values, argument: str, names: Sequence[str] | None = None, first_
     except ValueError as error:
         raise ValueError(f"{argument} must have rows of one length, got ragged nesting") from error
     if array.dtype.kind not in "biuf":
-        raise _not_numbers(np.asarray(values, dtype=object), argument, names, first_row)
+        raise TypeError(_not_numbers(np.asarray(values, dtype=object), argument, names, first_row))
     with np.errstate(over="ignore"):  # a long double too large becomes inf, which the caller refuses by row
         return np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array.astype(np.float64)
 
@@ -115,27 +115,23 @@ def _pandas_as_float64(values, argument, names, first_row) -> np.ndarray:
     columns = [values.iloc[:, j] for j in range(values.shape[1])] if values.ndim == 2 else [values]
     for j, column in enumerate(columns):
         if column.dtype.kind not in "biuf":  # pandas' nullable types have these kinds too
-            raise _not_numbers(column.to_numpy(dtype=object)[:, None], argument, names and names[j : j + 1], first_row)
+            raise TypeError(
+                _not_numbers(column.to_numpy(dtype=object)[:, None], argument, names and names[j : j + 1], first_row)
+            )
     return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
-def _not_numbers(array: np.ndarray, argument: str, names: Sequence[str] | None, first_row: int) -> TypeError:
-    """Make the error that names the first column, row and value that are not real numbers."""
+def _not_numbers(array, argument, names, first_row) -> str:
     columns = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
-    for j in range(columns.shape[1]):
-        if not all(isinstance(value, (bool, int, float, np.bool_, np.number)) for value in columns[:, j]):
-            break
-    else:
-        j = 0
-    row = next((i for i, value in enumerate(columns[:, j]) if not _reads_as_number(value)), 0)
-    name = names[j] if names is not None and j < len(names) else f"x{j}"
-    found = (
-        f"got {columns[row, j]!r} ({type(columns[row, j]).__name__}) in row {first_row + row}"
-        if columns.size
-        else "got none"
-    )
-    return TypeError(
-        f"{argument} must be booleans, integers or floats: column {name!r} is not, {found} (the first row is 0)"
+    allowed = (bool, int, float, np.bool_, np.integer, np.floating)
+    found = (j for j in range(columns.shape[1]) if not all(isinstance(value, allowed) for value in columns[:, j]))
+    column = next(found, 0)
+    row = next((i for i, value in enumerate(columns[:, column]) if not _reads_as_number(value)), 0)
+    name = f"x{column}" if names is None else names[column]
+    value = columns[row, column] if columns.size else None
+    return (
+        f"{argument} must be booleans, integers or floats: column {name!r} is not, "
+        f"got {value!r} ({type(value).__name__}) in row {first_row + row} (the first row is 0)"
     )
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayesreg.arrays import as_float64, check_finite, check_names, names_given, read_only
 from bayesreg.standardization import Standardization
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -195,6 +203,47 @@ def simulate_weight_decay(
     return rows(num_train), rows(num_test)
 
 
+def read_table(path: str | PathLike, target: str) -> RegressionData:
+    """Read a CSV (UTF-8, comma, header) or Parquet file with numeric columns only.
+
+    Refused are: a missing file (`FileNotFoundError`); a column that is not of real numbers (`TypeError` with column, row
+    and value); another ending, a broken or empty file, empty or repeated names, a target that is not there, and an entry
+    that is missing or not finite (`ValueError`, with row and column). The first row below the header is row 0.
+
+    Args:
+        path: File whose name ends in `.csv` or `.parquet`.
+        target: Name of the column to be explained; all others are features.
+
+    Returns:
+        All rows.
+    """
+    return next(_read(path, target, None))
+
+
+def read_batches(path: str | PathLike, target: str, rows: int = 100_000) -> Iterator[RegressionData]:
+    """Read a file as `read_table` does, some rows at a time, never holding more of it.
+
+    File and names are checked at once, the rows as they come; rows in errors are numbered over the whole file.
+
+    Args:
+        path: File whose name ends in `.csv` or `.parquet`.
+        target: Name of the column to be explained; all others are features.
+        rows: The most rows of a batch.
+
+    Returns:
+        Iterator over the batches, in the file's order.
+
+    Raises:
+        TypeError: If `rows` is not an integer.
+        ValueError: If `rows` is not positive.
+    """
+    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
+        raise TypeError(f"rows must be an integer, got {rows!r}")
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    return _read(path, target, int(rows))
+
+
 def require_rows(data: RegressionData, purpose: str) -> RegressionData:
     """Return the data where they are rows, and refuse what has none (`Moments`).
 
@@ -212,3 +261,88 @@ def require_rows(data: RegressionData, purpose: str) -> RegressionData:
         kept = " (which keep sums and no rows)" if type(data).__name__ == "Moments" else ""
         raise TypeError(f"{purpose} needs rows: data must be a RegressionData, got {type(data).__name__}{kept}")
     return data
+
+
+def _read(path, target, rows: int | None) -> Iterator[RegressionData]:
+    path = Path(path)
+    formats = {".csv": (_csv_names, _csv_frames), ".parquet": (_parquet_names, _parquet_frames)}
+    if path.suffix.lower() not in formats:
+        raise ValueError(f"path must end in {' or '.join(formats)}, got {str(path)!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"path must be a file, got {str(path)!r}, where there is none")
+    read_names, read_frames = formats[path.suffix.lower()]
+    names = read_names(path)
+    if target not in names:
+        raise ValueError(f"target must be a column of {path.name}, got {target!r}; its columns are {', '.join(names)}")
+    features = list(names)
+    features.remove(target)
+    if not features:
+        raise ValueError(f"{path.name} must have a column besides the target {target!r}, got none")
+    check_names(features, len(features), target)
+    return _batches(path.name, read_frames(path, names, rows), features, target)
+
+
+def _batches(file: str, frames: Iterator[pandas.DataFrame], features: list[str], target: str):
+    first_row = 0
+    for frame in frames:
+        design = as_float64(frame[features], file, features, first_row)
+        explained = as_float64(frame[target], file, [target], first_row)
+        check_finite(design, file, features, first_row)
+        check_finite(explained[:, None], file, [target], first_row)
+        if len(frame):
+            yield RegressionData(design, explained, features, target)
+        first_row += len(frame)
+    if not first_row:
+        raise ValueError(f"{file} must have rows below its header, got none")
+
+
+def _csv_names(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = (line for line in csv.reader(file, skipinitialspace=True) if line)
+        try:
+            names, first = next(lines, []), next(lines, [])
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error
+    if not names:
+        raise ValueError(f"{path.name} must have a header and rows, got an empty file")
+    if len(first) > len(names):  # pandas would take the first column for an index, or drop the last
+        raise ValueError(f"{path.name} must have a name for each column, got {len(names)} for {len(first)} columns")
+    return names
+
+
+def _csv_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
+    import pandas
+
+    options = {
+        "header": 0,
+        "names": names,  # as they stand in the file: pandas would rename some
+        "index_col": False,
+        "skipinitialspace": True,
+        "low_memory": False,  # one type for a column
+        "float_precision": "round_trip",  # every digit: the default is off by an ulp at times
+    }
+    try:
+        with pandas.read_csv(path, encoding="utf-8-sig", iterator=True, chunksize=rows, **options) as reader:
+            yield from reader
+    except (pandas.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error
+
+
+def _parquet_names(path: Path) -> list[str]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        schema = parquet.read_schema(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path.name} must be a Parquet file: {error}") from error
+    return [str(name) for name in schema.empty_table().to_pandas().columns]
+
+
+def _parquet_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
+    from pyarrow import parquet
+
+    # A buffer, so that a row group which is the whole file is not held whole.
+    with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=rows) if rows else [file.read()]:
+            yield batch.to_pandas().set_axis(names, axis=1)  # pandas' own names need not be strings

@@ -135,7 +135,7 @@ class Standardization:
         return weights * _like(weights, self.target_scale / self.feature_scales)
 
     def to_original_intercept(self, weights, intercept):
-        """Return the intercept `(...)` in the original units, from standard weights `(..., d)`: b' = m_y + s_y b - m'w'."""
+        """Return the intercept `(...)` in the original units, given standard weights `(..., d)`: m_y + s_y b - m'w'."""
         original = self.to_original_weights(weights)
         shift = (original * _like(original, self.feature_means)).sum(-1)
         shift = shift + (original * _like(original, self.feature_remainders)).sum(-1)
