@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesreg.moments import Moments, as_moments
-from bayesreg.objectives import Factor, get_convention
+from bayesreg.multipliers import Factor
+from bayesreg.objectives import get_convention
 from bayesreg.penalties import Penalty
 
 if TYPE_CHECKING:

@@ -39,6 +39,9 @@ def penalty_for(
 ) -> Penalty:
     """The penalty whose penalised fit is the MAP under a prior.
 
+    Refused with a ValueError: knowledge that is missing or not a number, a learned scale without its value, a penalty
+    that the convention cannot hold, a strength that leaves the range of float64.
+
     Args:
         prior: The prior of the weights. Scales of one a feature give strengths of one a feature, `loc` the centre.
         noise_scale: The standard deviation s of the noise: a number. Where the noise is learned, the value to use, such
@@ -54,8 +57,6 @@ def penalty_for(
 
     Raises:
         TypeError: If the prior is none of the three.
-        ValueError: If knowledge is missing or not a number, a scale is learned and its value is not given, the
-            convention cannot hold the penalty, or its strength leaves the range of float64.
 
     Example:
         >>> from bayesreg import GaussianPrior
@@ -80,8 +81,6 @@ def penalty_for(
         num_rows=num_rows,
         **knowledge,
     )
-    if not np.all(np.asarray(strength) > 0):
-        raise ValueError(f"the {row.name} strength of {prior!r} underflows to 0; rescale the data")
     return Penalty(**{term: strength}, centre=prior.loc, convention=row.name)
 
 

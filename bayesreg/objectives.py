@@ -21,107 +21,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-KNOWLEDGE = {
-    "num_rows": "the number of rows, an integer of at least 1",
-    "noise_scale": "the standard deviation of the noise, a positive number",
-    "target_scale": "the standard deviation of the target with divisor n, a positive number",
-    "steps_per_epoch": "the number of optimizer steps in an epoch, an integer of at least 1 (1: full batch)",
-}
-"""What a conversion may have to know about the problem, with what is accepted for each."""
+from bayesreg.multipliers import Factor, in_range
 
 PenaltyKind = Literal["l2", "l1"]
-
-
-def _checked(name: str, value: Any) -> float:
-    """A piece of knowledge as a positive finite float.
-
-    Args:
-        name: One of `KNOWLEDGE`.
-        value: What the caller gave.
-
-    Returns:
-        The value as a float.
-
-    Raises:
-        ValueError: If the value is not what `KNOWLEDGE` says.
-    """
-    accepted = f"{name} must be {KNOWLEDGE[name]}; got {value!r}"
-    if hasattr(value, "log_prob"):
-        raise ValueError(f"{accepted}, a distribution. Give the value to use, for example map_estimate(...).{name}.")
-    if isinstance(value, (str, bytes, bool)):
-        raise ValueError(f"{accepted}.")
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise ValueError(f"{accepted}.") from None
-    whole = name in ("num_rows", "steps_per_epoch")
-    if not (math.isfinite(number) and number > 0 and (not whole or number == int(number))):
-        raise ValueError(f"{accepted}.")
-    return number
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A product number * num_rows^a * noise_scale^b * target_scale^c * steps_per_epoch^e.
-
-    Products and quotients of factors add and subtract the powers, so that a conversion asks only for the
-    knowledge that does not cancel out of it.
-
-    Attributes:
-        number: The constant in front.
-        num_rows: Power of the number of rows.
-        noise_scale: Power of the noise scale.
-        target_scale: Power of the target's standard deviation (divisor n).
-        steps_per_epoch: Power of the number of optimizer steps in an epoch.
-    """
-
-    number: float = 1.0
-    num_rows: int = 0
-    noise_scale: int = 0
-    target_scale: int = 0
-    steps_per_epoch: int = 0
-
-    def __mul__(self, other: "Factor") -> "Factor":
-        return Factor(self.number * other.number, *(getattr(self, k) + getattr(other, k) for k in KNOWLEDGE))
-
-    def __truediv__(self, other: "Factor") -> "Factor":
-        return Factor(self.number / other.number, *(getattr(self, k) - getattr(other, k) for k in KNOWLEDGE))
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The names of the knowledge without which the factor is not a number."""
-        return tuple(name for name in KNOWLEDGE if getattr(self, name))
-
-    def at(self, purpose: str, **knowledge: Any) -> float:
-        """The factor as a number.
-
-        Args:
-            purpose: What it is for; opens the message of an error.
-            **knowledge: Values for any of `KNOWLEDGE`; None counts as not given, all others are checked.
-
-        Returns:
-            The positive number.
-
-        Raises:
-            TypeError: If a name is none of `KNOWLEDGE`.
-            ValueError: If a value is not acceptable, or one that is needed is missing.
-
-        Example:
-            >>> Factor(2.0, num_rows=-1).at("an example", num_rows=20)
-            0.1
-        """
-        unknown = [name for name in knowledge if name not in KNOWLEDGE]
-        if unknown:
-            raise TypeError(f"unknown argument {unknown[0]!r}; a conversion may be told {', '.join(KNOWLEDGE)}")
-        known = {name: _checked(name, value) for name, value in knowledge.items() if value is not None}
-        missing = [name for name in self.needs if name not in known]
-        if missing:
-            wanted = "; ".join(f"{name}= ({KNOWLEDGE[name]})" for name in missing)
-            raise ValueError(f"{purpose} needs {wanted}")
-        value = self.number
-        for name in self.needs:
-            value *= known[name] ** getattr(self, name)
-        return value
 
 
 @dataclass(frozen=True)
@@ -439,7 +341,7 @@ def convert_strength(kind: PenaltyKind, strength: float, source: str, destinatio
         strength: The strength in the convention `source`; finite, at least 0.
         source: Name of the convention that the strength is in.
         destination: Name of the convention wanted.
-        **knowledge: What the conversion needs, see `KNOWLEDGE`.
+        **knowledge: What the conversion needs, see `bayesreg.multipliers.KNOWLEDGE`.
 
     Returns:
         The strength in the convention `destination`.
@@ -490,11 +392,11 @@ def strength_from_scale(
 
     Args:
         kind: "l2" for a Gaussian prior, "l1" for a Laplace prior.
-        scale: The prior's scale: t, the standard deviation, or b, the mean absolute value; positive (a NumPy array
-            of scales gives an array of strengths).
+        scale: The prior's scale: t, the standard deviation, or b, the mean absolute value; positive, or else a
+            ValueError. A NumPy array of scales gives an array of strengths.
         convention: The convention that the strength is wanted in.
         relative_to_noise: Whether the scale is in units of the noise scale.
-        **knowledge: What the conversion needs, see `KNOWLEDGE`.
+        **knowledge: What the conversion needs, see `bayesreg.multipliers.KNOWLEDGE`.
 
     Returns:
         The strength.
@@ -505,7 +407,8 @@ def strength_from_scale(
     """
     purpose = f"the {convention} strength of a prior"
     factor = prior_factor(kind, convention, relative_to_noise).at(purpose, **knowledge)
-    return factor / (scale * scale if kind == "l2" else scale)
+    strength = factor / in_range("the scale of a prior", scale)
+    return in_range(purpose, strength / scale if kind == "l2" else strength)
 
 
 def scale_from_strength(kind: PenaltyKind, strength: float, convention: str = CANONICAL, **knowledge: Any) -> float:
@@ -515,9 +418,10 @@ def scale_from_strength(kind: PenaltyKind, strength: float, convention: str = CA
 
     Args:
         kind: "l2" for a Gaussian prior, "l1" for a Laplace prior.
-        strength: The strength; positive (a NumPy array of strengths gives an array of scales).
+        strength: The strength; positive, or else a ValueError (strength 0 is the flat prior, which has no scale). A
+            NumPy array of strengths gives an array of scales.
         convention: The convention that the strength is in.
-        **knowledge: What the conversion needs, see `KNOWLEDGE`.
+        **knowledge: What the conversion needs, see `bayesreg.multipliers.KNOWLEDGE`.
 
     Returns:
         The scale: t, the standard deviation, or b, the mean absolute value.
@@ -528,5 +432,6 @@ def scale_from_strength(kind: PenaltyKind, strength: float, convention: str = CA
         >>> round(scale_from_strength("l2", 3.0, "torch-mse-mean", noise_scale=0.01, num_rows=20), 5)
         0.00183
     """
-    factor = prior_factor(kind, convention).at(f"the prior behind a {convention} strength", **knowledge)
-    return (factor / strength) ** 0.5 if kind == "l2" else factor / strength
+    purpose = f"the scale of the prior behind a {convention} strength"
+    squared_or_not = prior_factor(kind, convention).at(purpose, **knowledge) / in_range("a strength", strength)
+    return in_range(purpose, squared_or_not**0.5 if kind == "l2" else squared_or_not)
