@@ -206,9 +206,9 @@ def simulate_weight_decay(
 def read_table(path: str | PathLike, target: str) -> RegressionData:
     """Read a CSV (UTF-8, comma, header) or Parquet file with numeric columns only.
 
-    Refused are: a missing file (`FileNotFoundError`); a column that is not of real numbers (`TypeError` with column, row
-    and value); another ending, a broken or empty file, empty or repeated names, a target that is not there, and an entry
-    that is missing or not finite (`ValueError`, with row and column). The first row below the header is row 0.
+    Refused are: a missing file (`FileNotFoundError`); a column that is not of real numbers (`TypeError`, with column,
+    row and value); another ending, a broken or empty file, empty or repeated names, a target that is not there, and an
+    entry that is missing or not finite (`ValueError`, with row and column). The first row below the header is row 0.
 
     Args:
         path: File whose name ends in `.csv` or `.parquet`.
@@ -285,12 +285,13 @@ def _read(path, target, rows: int | None) -> Iterator[RegressionData]:
 def _batches(file: str, frames: Iterator[pandas.DataFrame], features: list[str], target: str):
     first_row = 0
     for frame in frames:
+        if frame.empty:
+            continue
         design = as_float64(frame[features], file, features, first_row)
         explained = as_float64(frame[target], file, [target], first_row)
         check_finite(design, file, features, first_row)
         check_finite(explained[:, None], file, [target], first_row)
-        if len(frame):
-            yield RegressionData(design, explained, features, target)
+        yield RegressionData(design, explained, features, target)
         first_row += len(frame)
     if not first_row:
         raise ValueError(f"{file} must have rows below its header, got none")

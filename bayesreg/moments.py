@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from scipy.linalg import lapack
 
 from bayesreg.arrays import as_float64, read_only
 from bayesreg.data import RegressionData
+from bayesreg.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.standardization import Standardization
 
 # Rows are centred in blocks: enough of them for a fast matrix product, few enough to stay near 64 MiB.
 BLOCK_ROWS = 65_536
 BLOCK_NUMBERS = 2**23
 
-# Beyond this condition number (1-norm, unit diagonal) the Gram has lost 10 of its 16 digits: keep a QR factor.
-LARGEST_GRAM_CONDITION = 1e10
+SMALLEST_SQUARE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,21 +28,22 @@ class Moments:
 
         offsets = (1/n) sum_i z_i - p,      scatter = sum_i (z_i - mean)(z_i - mean)',      mean = p + offsets,
 
-    so that no digits go where the rows lie far from 0. Two of them merge as in Chan, Golub and LeVeque (1983):
+    so that no digits are lost where the rows lie far from 0. Two of them merge as in Chan, Golub and LeVeque (1983):
     scatter = S_a + S_b + (n_a n_b / n) delta delta' with delta = mean_b - mean_a.
 
     Make them with `from_data` or `from_batches`. The arrays are float64 and read-only. A pickle has the same length for
-    any n; it leaves out `factor`.
+    any n, and leaves out `factor`.
 
     Attributes:
         num_rows: Number of rows n.
         pivot: Array `(d + 1,)`, the target last.
         offsets: Array `(d + 1,)`.
-        scatter: Symmetric array `(d + 1, d + 1)`; about the origin where not `centred`.
+        scatter: Symmetric array `(d + 1, d + 1)`.
         feature_names: Tuple of d names.
         target_name: Name of the target.
         transform: The `Standardization` of the rows, or `None`.
-        centred: False after `about_origin`.
+        centred: False for models without an intercept (`about_origin`): means, `Sxx`, `Sxy`, `Syy`, `square_root` and
+            `residuals` then are about 0. The fields above are about the mean in any case.
         factor: Array `(k, d + 1)`, k <= d + 1, with factor'factor = scatter to the accuracy of the rows, or `None`.
             Kept by `from_data` where the scatter's condition needs it; lost on merging.
 
@@ -71,11 +72,9 @@ class Moments:
         for name in ("pivot", "offsets", "scatter", "factor"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, read_only(np.ascontiguousarray(getattr(self, name), dtype=np.float64)))
-        bad = ~np.isfinite(self.scatter).all(axis=0) | ~np.isfinite(self.pivot + self.offsets)
-        if bad.any():
-            # An overflow in one column spoils its products with all others: name one whose own square is not finite.
-            diagonal = ~np.isfinite(np.diagonal(self.scatter))
-            name = (*self.feature_names, self.target_name)[int(np.argmax(diagonal if diagonal.any() else bad))]
+        too_large = ~np.isfinite(np.diagonal(self._second_moments))
+        if too_large.any():
+            name = (*self.feature_names, self.target_name)[int(np.argmax(too_large))]
             raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")
 
     @classmethod
@@ -94,7 +93,7 @@ class Moments:
         if not isinstance(data, RegressionData):
             raise TypeError(f"data must be a RegressionData, got {type(data).__name__}; for batches use from_batches")
         moments = cls._from_rows(data)
-        if data.num_rows <= data.num_features + 1 or _is_ill_conditioned(moments.scatter):
+        if data.num_rows <= data.num_features + 1 or is_ill_conditioned(moments.scatter):
             return replace(moments, factor=_factor_of_rows(data, moments.pivot, moments.offsets))
         return moments
 
@@ -119,8 +118,10 @@ class Moments:
             try:
                 moments = cls._from_batch(batch)
                 total = moments if total is None else total + moments
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"batch {number} (the first is 0): {error}") from error
+            except TypeError as error:
+                raise TypeError(f"batch {number} (the first is 0): {error}") from error
+            except ValueError as error:
+                raise ValueError(f"batch {number} (the first is 0): {error}") from error
         if total is None:
             raise ValueError("batches must have at least one batch, got none")
         return replace(total, factor=None)
@@ -144,6 +145,13 @@ class Moments:
                 offsets = block.mean(axis=0)
                 block -= offsets
                 scatter = block.T @ block
+            # A square this small has lost digits, unless all of them are 0: a constant column.
+            too_small = (np.diagonal(scatter) < SMALLEST_SQUARE) & block.any(axis=0)
+            if too_small.any():
+                name = (*data.feature_names, data.target_name)[int(np.argmax(too_small))]
+                raise ValueError(
+                    f"column {name!r} varies too little: its sum of squares underflows float64; rescale it"
+                )
             moments = cls(len(block), pivot, offsets, scatter, data.feature_names, data.target_name, data.transform)
             total = moments if total is None else total + moments
         return total
@@ -161,27 +169,38 @@ class Moments:
     @property
     def feature_means(self) -> np.ndarray:
         """Means of the features `(d,)`; zeros about the origin."""
-        return (self.pivot + self.offsets)[:-1]
+        return self.centred * self._mean[:-1]
 
     @property
     def target_mean(self) -> float:
         """Mean of the target; 0 about the origin."""
-        return float(self.pivot[-1] + self.offsets[-1])
+        return float(self.centred * self._mean[-1])
 
     @property
     def Sxx(self) -> np.ndarray:
-        """Second moments of the features `(d, d)`: Xc'Xc."""
-        return self.scatter[:-1, :-1]
+        """Second moments of the features `(d, d)`: Xc'Xc, or X'X about the origin."""
+        return self._second_moments[:-1, :-1]
 
     @property
     def Sxy(self) -> np.ndarray:
-        """Second moments of features and target `(d,)`: Xc'yc."""
-        return self.scatter[:-1, -1]
+        """Second moments of features and target `(d,)`: Xc'yc, or X'y about the origin."""
+        return self._second_moments[:-1, -1]
 
     @property
     def Syy(self) -> float:
-        """Second moment of the target: |yc|^2."""
-        return float(self.scatter[-1, -1])
+        """Second moment of the target: |yc|^2, or |y|^2 about the origin."""
+        return float(self._second_moments[-1, -1])
+
+    @property
+    def _mean(self) -> np.ndarray:
+        return self.pivot + self.offsets
+
+    @cached_property
+    def _second_moments(self) -> np.ndarray:
+        if self.centred:
+            return self.scatter
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
+            return read_only(self.scatter + self.num_rows * np.outer(self._mean, self._mean))
 
     def __repr__(self) -> str:
         units = ", standardized" if self.transform is not None else ""
@@ -212,22 +231,12 @@ class Moments:
         return _unpickle, (rows, numbers, self.feature_names, self.target_name, transform, self.centred)
 
     def about_origin(self) -> Moments:
-        """Undo the centring, for models without an intercept: scatter + n mean mean', means 0.
-
-        The result keeps a factor: the centred one with the row sqrt(n) mean below, which at a large offset is what
-        keeps the digits that the sum loses.
+        """Undo the centring, for models without an intercept: second moments scatter + n mean mean', means 0.
 
         Returns:
-            The moments about the origin.
+            The moments about the origin, `centred` False.
         """
-        if not self.centred:
-            return self
-        mean = self.pivot + self.offsets
-        with np.errstate(over="ignore", invalid="ignore"):
-            scatter = self.scatter + self.num_rows * np.outer(mean, mean)
-        factor = _triangle(np.vstack([self.square_root(), np.sqrt(self.num_rows) * mean]))
-        zeros = np.zeros_like(mean)
-        return replace(self, pivot=zeros, offsets=zeros, scatter=scatter, centred=False, factor=factor)
+        return replace(self, centred=False)
 
     def standardized(self) -> Moments:
         """Return the moments of the standardized rows, as `Moments.from_data(data.standardized())` would.
@@ -250,7 +259,7 @@ class Moments:
             self,
             pivot=zeros,
             offsets=zeros,
-            scatter=self.scatter / scales / scales[:, None],
+            scatter=self.scatter / np.outer(scales, scales),
             transform=transform,
             factor=None if self.factor is None else self.factor / scales,
         )
@@ -258,21 +267,12 @@ class Moments:
     def square_root(self) -> np.ndarray:
         """Return F `(k, d + 1)` with F'F = [[Sxx, Sxy], [Sxy', Syy]].
 
-        It is `factor` where there is one; else a Cholesky factor of the scatter scaled to unit diagonal (so that the
-        columns' scales do not matter), or where that breaks down the eigenvectors of its positive part.
-
         Returns:
-            Array `(k, d + 1)`; k is at most d + 1.
+            Array `(k, d + 1)` with k <= d + 1: from `factor` where there is one, else from the scatter.
         """
-        if self.factor is not None:
-            return self.factor
-        unit, scales = _unit_diagonal(self.scatter)
-        upper, breakdown = lapack.dpotrf(unit, lower=False, clean=True)
-        if breakdown:
-            values, vectors = np.linalg.eigh(unit)
-            kept = values > 0
-            upper = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
-        return upper * scales
+        root = square_root(self.scatter) if self.factor is None else self.factor
+        # About the origin, from the sum n mean mean' the digits of the scatter could not be had back: a row keeps them.
+        return root if self.centred else triangle(np.vstack([root, np.sqrt(self.num_rows) * self._mean]))
 
     def condition(self) -> float:
         """Return the condition number of the centred features, their columns scaled to unit length.
@@ -293,10 +293,10 @@ class Moments:
     def residuals(self, weights) -> tuple[np.ndarray | float, np.ndarray]:
         """Return the residual sum of squares of weights, the intercept profiled out, and the residuals' cross moments.
 
-            rss = |yc - Xc w|^2,      cross = Xc'(yc - Xc w).
+            rss = |yc - Xc w|^2,      cross = Xc'(yc - Xc w),
 
-        From `factor` where there is one; else from the second moments, where rss is off by rounding of Syy and at
-        least 0.
+        or without the c about the origin. From `factor` where there is one; else from the scatter, where rss is off by
+        rounding of Syy and not below 0.
 
         Args:
             weights: Array or tensor `(..., d)`.
@@ -314,8 +314,13 @@ class Moments:
             left = self.factor[:, -1] - weights @ self.factor[:, :-1].T
             rss, cross = np.square(left).sum(axis=-1), left @ self.factor[:, :-1]
         else:
-            cross = self.Sxy - weights @ self.Sxx
-            rss = np.maximum(self.Syy - (weights * (self.Sxy + cross)).sum(axis=-1), 0.0)
+            cross = self.scatter[:-1, -1] - weights @ self.scatter[:-1, :-1]
+            rss = self.scatter[-1, -1] - (weights * (self.scatter[:-1, -1] + cross)).sum(axis=-1)
+            rss = np.maximum(rss, 0.0)
+        if not self.centred:
+            mean_residual = self._mean[-1] - weights @ self._mean[:-1]
+            rss = rss + self.num_rows * np.square(mean_residual)
+            cross = cross + self.num_rows * mean_residual[..., None] * self._mean[:-1]
         return (float(rss) if weights.ndim == 1 else rss), cross
 
     def _check_same_columns(self, other: Moments) -> None:
@@ -352,7 +357,8 @@ def as_moments(data: RegressionData | Moments) -> Moments:
 
 def _blocks(data: RegressionData, origin: np.ndarray) -> Iterator[np.ndarray]:
     """Yield new arrays `(rows, d + 1)` of the rows [x, y] less an origin."""
-    step = max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // (data.num_features + 1)))
+    width = data.num_features + 1
+    step = max(width, min(BLOCK_ROWS, BLOCK_NUMBERS // width))
     for start in range(0, data.num_rows, step):
         rows = slice(start, start + step)
         block = np.column_stack([data.features[rows], data.target[rows]])
@@ -365,31 +371,8 @@ def _factor_of_rows(data: RegressionData, pivot: np.ndarray, offsets: np.ndarray
     """Return `(k, d + 1)` with the centred rows' second moments and, unlike their Gram, their condition."""
     factor = np.empty((0, data.num_features + 1))
     for block in _blocks(data, pivot):
-        factor = _triangle(np.vstack([factor, block - offsets]))
+        factor = triangle(np.vstack([factor, block - offsets]))
     return factor
-
-
-def _triangle(rows: np.ndarray) -> np.ndarray:
-    """Return the R of a QR factorisation where that has fewer rows, else the rows themselves."""
-    return np.linalg.qr(rows, mode="r") if rows.shape[0] > rows.shape[1] else rows
-
-
-def _unit_diagonal(scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scatter scaled to unit diagonal and the scales; a zero row (a constant column) gets a 1 there too."""
-    scales = np.sqrt(np.diagonal(scatter))
-    divisors = np.where(scales > 0, scales, 1.0)
-    unit = scatter / divisors / divisors[:, None]
-    np.fill_diagonal(unit, 1.0)
-    return unit, scales
-
-
-def _is_ill_conditioned(scatter: np.ndarray) -> bool:
-    unit, _ = _unit_diagonal(scatter)
-    upper, breakdown = lapack.dpotrf(unit, lower=False)
-    if breakdown:
-        return True
-    reciprocal, _ = lapack.dpocon(upper, anorm=np.abs(unit).sum(axis=0).max())
-    return reciprocal * LARGEST_GRAM_CONDITION < 1
 
 
 def _unpickle(rows, numbers, feature_names, target_name, transform, centred) -> Moments:
