@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated, Any
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from bayesreg import console as show
-from bayesreg.run_directory import environment, strict_json
+from bayesreg.run_directory import data_fingerprint, environment, new_run, strict_json
+from bayesreg.settings import RunSettings, parse_scale, read_toml
+
+if TYPE_CHECKING:
+    from bayesreg.posterior import Posterior
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -44,6 +50,17 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder, and nothing else.")]
+Experiment = Annotated[Path | None, typer.Argument(help="A TOML file with the options as keys; options given here win.")]
+Data = Annotated[str | None, typer.Option(help="CSV or Parquet file; 'diabetes' for the built-in data.")]
+Target = Annotated[str | None, typer.Option(help="The column to predict.")]
+Standardize = Annotated[bool | None, typer.Option(help="Work on mean 0, standard deviation 1 (default: yes).")]
+Prior = Annotated[str | None, typer.Option(help="gaussian (default), laplace or flat.")]
+Scale = Annotated[str | None, typer.Option(help="Prior scale: 0.5, one a feature 0.5,0.1,..., or HalfNormal(1.0) to learn it.")]
+Loc = Annotated[str | None, typer.Option(help="Prior location: a number, or one a feature.")]
+Relative = Annotated[bool | None, typer.Option(help="Multiply the prior scale by the noise scale.")]
+Noise = Annotated[str | None, typer.Option(help="Noise scale: a number, or a distribution (default: HalfNormal(1.0)).")]
+Intercept = Annotated[bool | None, typer.Option(help="An unpenalised intercept (default: yes).")]
 
 
 @app.command()
@@ -148,9 +165,135 @@ def _cuda(torch: Any) -> dict[str, Any]:
     return {"devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())], "why_none": None}
 
 
+@app.command()
+def run(
+    ctx: typer.Context,
+    experiment: Experiment = None,
+    data: Data = None,
+    target: Target = None,
+    standardize: Standardize = None,
+    prior: Prior = None,
+    scale: Scale = None,
+    loc: Loc = None,
+    relative_to_noise: Relative = None,
+    noise_scale: Noise = None,
+    intercept: Intercept = None,
+    method: Annotated[str | None, typer.Option(help="auto (default), exact, svi or pyro-nuts.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws a chain.")] = None,
+    tune: Annotated[int | None, typer.Option(help="Warm-up steps a chain.")] = None,
+    chains: Annotated[int | None, typer.Option(help="Number of chains.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seeds every random number (default: 0).")] = None,
+    device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:INDEX.")] = None,
+    out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Draw from the posterior of your own data; write draws, summaries, a figure and a manifest."""
+    settings = _settings(ctx)
+    with new_run(_given_folder(settings), force=force) as written:
+        stages = show.Stages()
+        with stages("reading the data"):
+            rows = settings.load_data()
+            model = settings.model()
+        posterior, messages = _sample(settings, model, rows.standardized() if settings.standardize else rows, stages)
+        with stages("writing"):
+            summaries = _write_posterior(written.folder, posterior)
+            (written.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
+        result = {
+            "command": "run",
+            "seed": settings.seed,
+            "settings": settings.to_dict(),
+            "data": {"source": settings.data, **data_fingerprint(rows)},
+            "engine": {"method": posterior.method, "reason": posterior.reason, **(posterior.details or {})},
+            "verdicts": {"converged": not messages, "warnings": messages},
+            "log_evidence": posterior.log_evidence,
+            "seconds": stages.seconds,
+        }
+        written.manifest.update(result)
+    if json:
+        _print_json(result | {"out": settings.out, "summary": {units: _records(table) for units, table in summaries.items()}})
+    else:
+        show.show_run(show.console(), posterior, summaries, messages, settings.out)
+    _finish(not messages)
+
+
+@app.command()
+def compare(
+    ctx: typer.Context,
+    experiment: Experiment = None,
+    data: Data = None,
+    target: Target = None,
+    standardize: Standardize = None,
+    prior: Prior = None,
+    scale: Scale = None,
+    loc: Loc = None,
+    relative_to_noise: Relative = None,
+    noise_scale: Noise = None,
+    intercept: Intercept = None,
+    json: Json = False,
+) -> None:
+    """Certify that the penalised fit is the MAP: every route to it, each judged against its own tolerance."""
+    settings = _settings(ctx)
+    stages = show.Stages()
+    with stages("reading the data"):
+        rows = settings.load_data()
+        model = settings.model()
+    with stages("comparing"):
+        from bayesreg.compare import compare as compare_routes
+
+        found = compare_routes(model, rows.standardized() if settings.standardize else rows)
+    if json:
+        _print_json({"command": "compare", "passed": found.passed, "settings": settings.to_dict(), "routes": _records(found.to_frame())})
+    else:
+        show.show_comparison(show.console(), found, settings.prior)
+    _finish(found.passed)
+
+
+def _settings(ctx: typer.Context) -> RunSettings:
+    experiment = ctx.params["experiment"]
+    table = read_toml(experiment) if experiment is not None else {}
+    given = {name: value for name, value in ctx.params.items() if value is not None}
+    for name in ("experiment", "force", "json"):
+        given.pop(name, None)
+    for name in ("scale", "loc", "noise_scale"):
+        if name in given:
+            given[name] = parse_scale(given[name], name)
+    try:
+        return RunSettings.from_mapping(table | given)
+    except ValueError as error:
+        raise ValueError(f"{experiment}: {error}" if experiment is not None else str(error)) from error
+
+
+def _given_folder(settings: RunSettings) -> str:
+    if settings.out is None:
+        raise ValueError("out is missing: give the folder to write, --out FOLDER")
+    return settings.out
+
+
+def _sample(settings: RunSettings, model: Any, data: Any, stages: show.Stages) -> tuple[Posterior, list[str]]:
+    from bayesreg.sampling import sample
+    from bayesreg.warnings import ConvergenceWarning
+
+    wanted = {name: getattr(settings, name) for name in ("draws", "tune", "chains")}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    with stages("sampling", spinner=False), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        posterior = sample(
+            model, data, settings.method, seed=settings.seed, device=settings.device, progress=sys.stderr.isatty(), **wanted
+        )
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, ConvergenceWarning)]
+    for message in messages:
+        typer.echo(f"bayesreg: not converged: {message}", err=True)
+    return posterior, messages
+
+
 def _finish(passed: bool) -> None:
     if not passed:
         raise typer.Exit(FAILED)
+
+
+def _records(table: Any) -> list[dict[str, Any]]:
+    return table.reset_index().to_dict("records")
 
 
 def _print_json(document: Any) -> None:

@@ -6,6 +6,7 @@ Nothing heavy is imported until the data are read or the model is made.
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import math
 import re
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 BUILT_IN_DATA = "diabetes"
 PRIORS = ("gaussian", "laplace", "flat")
-METHODS = ("auto", "exact", "nuts", "hmc", "gibbs", "svi", "pyro-nuts")
+METHODS = ("auto", "exact", "svi", "pyro-nuts")
 NOISE_OF_STANDARDIZED_DATA = {"distribution": "HalfNormal", "scale": 1.0}
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -37,7 +38,7 @@ class RunSettings:
     Attributes:
         data: A CSV or Parquet file, or ``diabetes`` for the data that come with scikit-learn.
         target: The name of the target column.
-        standardize: Whether features and target are brought to mean 0 and standard deviation 1 first.
+        standardize: Whether features and target are to be brought to mean 0 and standard deviation 1 first.
         prior: The prior of the weights: gaussian, laplace or flat.
         scale: The scale of the prior, in the units of the data after ``standardize``.
         loc: The location of the prior: a number or one number a feature.
@@ -158,12 +159,11 @@ class RunSettings:
         """Read the data.
 
         Returns:
-            The rows, standardized where the settings say so.
+            The rows in their own units.
         """
         from bayesreg.data import load_diabetes, read_table
 
-        data = load_diabetes() if self.data == BUILT_IN_DATA else read_table(self.data, target=self.target)
-        return data.standardized() if self.standardize else data
+        return load_diabetes() if self.data == BUILT_IN_DATA else read_table(self.data, target=self.target)
 
     def model(self) -> LinearRegression:
         """Make the model.
@@ -237,7 +237,7 @@ def _distribution(name: str, arguments: list[str], argument: str) -> dict[str, A
         raise ValueError(
             f"{argument}: unknown distribution {name!r}; accepted: {', '.join(_closest(name, list(DISTRIBUTIONS)))}"
         )
-    names = ["df"] if name == "Chi2" else list(DISTRIBUTIONS[name].arg_constraints)
+    names = [key for key in inspect.signature(DISTRIBUTIONS[name]).parameters if key != "validate_args"]
     table: dict[str, Any] = {}
     for position, text in enumerate(filter(None, arguments)):
         key, _, number = text.rpartition("=")

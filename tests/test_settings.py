@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from bayesreg.settings import RunSettings, parse_scale, read_toml
+from bayesreg.settings import METHODS, RunSettings, parse_scale, read_toml
 
 GIVEN = {"data": "houses.csv", "target": "price", "scale": 0.5}
 
@@ -55,7 +55,7 @@ def test_a_bad_noise_scale_is_refused_by_name(value):
         ({"seed": -3}, r"seed must be a whole number of at least 0, got -3"),
         ({"seed": None}, r"seed must be a whole number"),
         ({"prior": "laplce"}, r"prior must be one of laplace, .*got 'laplce'"),
-        ({"method": "nut"}, r"method must be one of nuts, .*pyro-nuts.*got 'nut'"),
+        ({"method": "nuts"}, r"method must be one of pyro-nuts, .*auto.*got 'nuts'"),
         ({"device": "gpu"}, r"device must be auto, cpu, cuda or cuda:INDEX, got 'gpu'"),
         ({"standardize": 1}, r"standardize must be true or false, got 1"),
         ({"intercept": "no"}, r"intercept must be true or false, got 'no'"),
@@ -77,6 +77,12 @@ def test_each_bad_setting_is_named_with_what_is_accepted(changes, message):
         settings(**changes)
 
 
+def test_the_methods_are_those_that_sample_knows():
+    from bayesreg.sampling import METHODS as ENGINES
+
+    assert set(METHODS) == {"auto", *ENGINES}
+
+
 def test_missing_data_is_said():
     with pytest.raises(ValueError, match="data is missing; give a CSV or Parquet file"):
         RunSettings.from_mapping({"prior": "flat"})
@@ -92,6 +98,7 @@ def test_missing_data_is_said():
         ("HalfNormal(1.0)", {"distribution": "HalfNormal", "scale": 1.0}),
         (" LogNormal ( -1 , scale = 2e0 ) ", {"distribution": "LogNormal", "loc": -1.0, "scale": 2.0}),
         ("InverseGamma(3, 2)", {"distribution": "InverseGamma", "concentration": 3.0, "rate": 2.0}),
+        ("Uniform(1, 2)", {"distribution": "Uniform", "low": 1.0, "high": 2.0}),
         ("Chi2(4)", {"distribution": "Chi2", "df": 4.0}),
     ],
 )
@@ -213,19 +220,17 @@ def test_a_bad_distribution_in_a_file_is_refused_by_key(table, message):
         settings(noise_scale=table).model()
 
 
-def test_data_are_read_and_standardized_unless_told_not_to(tmp_path):
+def test_data_are_read_in_their_own_units(tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n3,8\n5,5\n")
-    table = {"data": str(tmp_path / "a.csv"), "target": "y", "scale": 0.5}
-    scaled = RunSettings.from_mapping(table).load_data()
-    np.testing.assert_allclose(scaled.features.std(0), 1.0, rtol=1e-12)
-    plain = RunSettings.from_mapping({**table, "standardize": False, "noise_scale": 1.0}).load_data()
-    np.testing.assert_array_equal(plain.target, [2.0, 8.0, 5.0])
+    found = RunSettings.from_mapping({"data": str(tmp_path / "a.csv"), "target": "y", "scale": 0.5}).load_data()
+    np.testing.assert_array_equal(found.features, [[1.0], [3.0], [5.0]])
+    np.testing.assert_array_equal(found.target, [2.0, 8.0, 5.0])
     assert RunSettings.from_mapping({"data": "diabetes", "scale": 0.5}).load_data().num_rows == 442
 
 
 def test_checking_settings_imports_nothing_heavy():
     program = (
-        "import sys; from bayesreg.settings import RunSettings, parse_scale;"
+        "import sys; from bayesreg.settings import METHODS, RunSettings, parse_scale;"
         "RunSettings.from_mapping({'data': 'diabetes', 'scale': parse_scale('0.5')}).to_toml();"
         "assert not {'torch', 'numpy', 'pyro', 'pandas'} & set(sys.modules)"
     )
