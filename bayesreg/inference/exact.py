@@ -45,14 +45,16 @@ def why_not(model: LinearRegression) -> str | None:
     return None
 
 
-def run(target: Target, *, draws: int, chains: int, seed: int) -> EngineResult:
+def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progress: bool = False) -> EngineResult:
     """Draw independently from the exact posterior.
 
     Args:
         target: The posterior; its model's prior is Gaussian or flat.
         draws: Draws a chain.
+        tune: Not used: there is no chain to warm up.
         chains: Number of chains; a chain's draws do not depend on it.
         seed: Seeds the draws.
+        progress: Not used: it is done before a bar could be drawn.
 
     Returns:
         The draws, their log density, the log evidence, and the numbers of nodes used.

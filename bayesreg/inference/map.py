@@ -1,0 +1,285 @@
+"""The mode of the posterior, in posterior units: noise scale s, prior scales t_j, no lambda.
+
+    known noise:    maximise over w, b    -|y - Xw - b|^2 / (2 s^2) + log prior(w)
+    learned noise:  maximise over w, b, s -n log s - |y - Xw - b|^2 / (2 s^2) + log prior(w) + log p(s)
+
+The intercept is at its mode (centring). The mode with learned noise is that of the joint density of (w, b, s): it depends on
+the parametrisation, and with s (not log s) as here, n keeps its full power. It is the global maximum of the profile
+h(s) = max_w [...], a function of one number that can have several local maxima; where n - 1 columns can fit the target
+exactly, h can grow without bound as s goes to 0, and there is no mode. Given s: under a Gaussian (flat) prior the mode is a
+ridge (least-squares) solution in closed form; under a Laplace prior a lasso, to optimality conditions at rounding level.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.optimize
+import torch
+
+from bayesreg.certificates import Certificate, certify
+from bayesreg.conventions import penalty_for
+from bayesreg.evidence import EvidenceSpectrum
+from bayesreg.inference.active_set import minimise_absolute_penalty
+from bayesreg.moments import Moments, as_moments
+
+if TYPE_CHECKING:
+    from bayesreg.data import RegressionData
+    from bayesreg.model import LinearRegression
+    from bayesreg.penalties import Penalty
+    from bayesreg.standardization import Standardization
+
+# The profile is looked at in steps of this in log s, over the part of the axis that can hold its maximum.
+_PROFILE_STEP = 0.1
+_MOST_PROFILE_NODES = 400
+# How far from the target's spread a mode of log s is looked for.
+_FARTHEST = 80.0
+
+
+@dataclass(frozen=True)
+class MapEstimate:
+    """The mode of the joint posterior density of weights, intercept and (where learned) noise scale.
+
+    Attributes:
+        weights: ``(d,)`` float64 tensor on the CPU; exact zeros (or exact ``loc``) under a Laplace prior.
+        intercept: The intercept at its mode; 0.0 for a model without one.
+        noise_scale: The noise scale, known or at the mode.
+        log_density: The joint log density there, constants included: what Pyro's trace of the program gives.
+        certificate: What `certify` says of the weights against the penalty at this noise scale.
+        penalty: That penalty, in the convention ``mean-half-squared``.
+        model: The model, with learned scales as they were given.
+        feature_names: The names of the features.
+    """
+
+    weights: torch.Tensor
+    intercept: float
+    noise_scale: float
+    log_density: float
+    certificate: Certificate
+    penalty: Penalty
+    model: LinearRegression
+    feature_names: tuple[str, ...]
+    num_rows: int
+    transform: Standardization | None = None
+
+    def original_units(self) -> MapEstimate:
+        """Return the estimate in the units of the data before ``standardized()``.
+
+        The log density becomes that of the original target, weights and noise scale (the Jacobians of the change of units);
+        the certificate and the penalty stay those of the problem that was solved.
+
+        Returns:
+            The same mode, in other units.
+
+        Raises:
+            ValueError: The data were not standardised.
+        """
+        if self.transform is None:
+            raise ValueError("original_units() needs an estimate from data.standardized(); these data were not standardised")
+        transform = self.transform
+        weights = transform.to_original_weights(self.weights)
+        log_factors = np.log(np.asarray(transform.target_scale) / np.asarray(transform.feature_scales))
+        shift = -self.num_rows * math.log(transform.target_scale)
+        shift -= float(log_factors.sum()) if self.model.prior.kind != "flat" else 0.0
+        shift -= math.log(transform.target_scale) if self.model.noise_is_learned else 0.0
+        return replace(
+            self,
+            weights=weights,
+            intercept=float(transform.to_original_intercept(self.weights, self.intercept)),
+            noise_scale=float(transform.to_original_noise_scale(self.noise_scale)),
+            log_density=self.log_density + shift,
+            transform=None,
+        )
+
+
+def map_estimate(
+    model: LinearRegression,
+    data: RegressionData | Moments,
+    noise_scale: float | None = None,
+    prior_scale: float | None = None,
+) -> MapEstimate:
+    """Return the mode of the posterior, with its certificate.
+
+    Args:
+        model: The `LinearRegression`.
+        data: Rows or `Moments`.
+        noise_scale: Conditions on this value of a learned noise scale.
+        prior_scale: Conditions on this value of a learned prior scale, which has no joint mode.
+
+    Returns:
+        The `MapEstimate`; its relative duality gap is 1e-10 or less for a Gaussian or Laplace prior.
+
+    Raises:
+        ValueError: A learned prior scale (no joint mode exists), learned noise whose joint mode does not exist, or a flat prior
+            on a design of short rank (improper).
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> fit = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.02), noise_scale=0.7), data)
+        >>> int((fit.weights == 0).sum()), fit.certificate.relative_gap < 1e-10
+        (3, True)
+    """
+    model = model.conditioned(noise_scale, prior_scale)
+    if model.prior.scale_is_learned:
+        raise ValueError(
+            "a learned prior scale has no joint mode with the weights: the density grows without bound as the scale goes to 0 "
+            "with the weights. Give prior_scale= the value to condition on, or use sample(), whose posterior is proper"
+        )
+    moments = as_moments(data)
+    centred = moments if model.intercept else moments.about_origin()
+    problem = _ModeProblem(model, centred)
+    scale = _best_noise_scale(model, problem) if model.noise_is_learned else float(model.noise_scale)
+    weights = problem.weights(scale)
+    penalty = penalty_for(model.prior, noise_scale=scale, num_rows=moments.num_rows)
+    return MapEstimate(
+        weights=torch.tensor(weights, dtype=torch.float64, device="cpu"),
+        intercept=float(moments.target_mean - moments.feature_means @ weights) if model.intercept else 0.0,
+        noise_scale=scale,
+        log_density=problem.log_density(scale, weights),
+        certificate=certify(weights, data, penalty, intercept=None if model.intercept else False),
+        penalty=penalty,
+        model=model,
+        feature_names=moments.feature_names,
+        num_rows=moments.num_rows,
+        transform=moments.transform,
+    )
+
+
+class _ModeProblem:
+    """The weights' mode at any noise scale, and the joint log density there."""
+
+    def __init__(self, model: LinearRegression, moments: Moments):
+        self.model, self.moments = model, moments
+        prior, num_features = model.prior, moments.num_features
+        self.scales, self.loc = prior.scales(num_features), prior.locations(num_features)
+        self.spectrum = EvidenceSpectrum.of(moments, self.scales, self.loc)
+        if prior.kind == "flat":
+            self.spectrum.require_full_rank()
+        root = moments.square_root()
+        self._design, self._target = root[:, :-1], root[:, -1] - root[:, :-1] @ self.loc
+        self._previous: np.ndarray | None = None
+
+    def weights(self, noise_scale: float) -> np.ndarray:
+        """Return the weights' mode given the noise scale; solutions at neighbouring scales start each other."""
+        prior = self.model.prior
+        factor = noise_scale if prior.relative_to_noise else 1.0
+        if prior.kind != "laplace":
+            return self.spectrum.weight_mean(noise_scale, None if prior.kind == "flat" else factor).cpu().numpy()
+        strengths = noise_scale * noise_scale / (self.scales * factor)
+        self._previous = minimise_absolute_penalty(self._design, self._target, strengths, self._previous)
+        return self.loc + self._previous
+
+    def log_density(self, noise_scale: float, weights: np.ndarray) -> float:
+        """Return the joint log density of the weights, the intercept at its mode, and the noise scale."""
+        rss, _ = self.moments.residuals(weights)
+        prior = self.model.prior
+        deviation = torch.tensor(weights - self.loc, dtype=torch.float64, device="cpu")
+        scale = torch.tensor(
+            self.scales * (noise_scale if prior.relative_to_noise else 1.0), dtype=torch.float64, device="cpu"
+        )
+        likelihood = -self.moments.num_rows * (0.5 * math.log(2 * math.pi) + math.log(noise_scale))
+        likelihood -= 0.5 * float(rss) / noise_scale / noise_scale
+        return likelihood + float(prior.log_density(deviation, scale)) + self.log_noise_prior(noise_scale)
+
+    def log_noise_prior(self, noise_scale: float) -> float:
+        """Return log p(s), 0 for known noise."""
+        learned = self.model.learned_scales.get("noise_scale")
+        if learned is None:
+            return 0.0
+        return float(learned.log_prior(torch.tensor(noise_scale, dtype=torch.float64, device="cpu")))
+
+    def ceiling(self, log_scales: np.ndarray) -> np.ndarray:
+        """Return upper bounds of the joint log density at log s: the best fit and the best prior density at once."""
+        prior = self.model.prior
+        noise = torch.tensor(log_scales, dtype=torch.float64, device="cpu").exp()
+        scale = torch.tensor(self.scales, dtype=torch.float64, device="cpu").expand(len(log_scales), -1)
+        scale = scale * noise.unsqueeze(-1) if prior.relative_to_noise else scale
+        best_fit = 0.5 * self.spectrum.residual / noise.square() if self.spectrum.residual else 0.0
+        likelihood = -self.moments.num_rows * (0.5 * math.log(2 * math.pi) + noise.log()) - best_fit
+        best_prior = prior.log_density(torch.zeros_like(scale), scale)
+        return (likelihood + best_prior + self.model.learned_scales["noise_scale"].log_prior(noise)).numpy()
+
+    def profile(self, log_scale: float) -> float:
+        """Return h(s) at log s."""
+        scale = math.exp(log_scale)
+        return self.log_density(scale, self.weights(scale))
+
+    def profile_slope(self, log_scale: float) -> float:
+        """Return dh / d log s = RSS/s^2 - n + d log p / d log s (+ the prior's slope where relative), by the envelope theorem."""
+        scale, prior = math.exp(log_scale), self.model.prior
+        weights = self.weights(scale)
+        slope = float(self.moments.residuals(weights)[0]) / scale**2 - self.moments.num_rows
+        if prior.relative_to_noise:
+            effective = torch.tensor(self.scales * scale, dtype=torch.float64, device="cpu")
+            deviation = torch.tensor(weights - self.loc, dtype=torch.float64, device="cpu")
+            slope += float(prior.gradients(deviation, effective)[1])
+        with torch.enable_grad():
+            at = torch.tensor(scale, dtype=torch.float64, device="cpu", requires_grad=True)
+            density = self.model.learned_scales["noise_scale"].log_prior(at)
+            slope += scale * float(torch.autograd.grad(density, at)[0]) if density.requires_grad else 0.0
+        return slope
+
+
+def _best_noise_scale(model: LinearRegression, problem: _ModeProblem) -> float:
+    """Return the noise scale of the joint mode: the global maximum of the profile."""
+    moments = problem.moments
+    _require_mode(model, problem)
+    spread = math.sqrt(moments.Syy / moments.num_rows) or 1.0
+    support = model.learned_scales["noise_scale"].distribution.support
+    lower, upper = math.log(spread) - _FARTHEST, math.log(spread) + _FARTHEST
+    if float(support.lower_bound) > 0.0:
+        lower = math.log(float(support.lower_bound))
+    if math.isfinite(float(getattr(support, "upper_bound", math.inf))):
+        upper = math.log(float(support.upper_bound))
+        lower = min(lower, upper - _FARTHEST) if float(support.lower_bound) == 0.0 else lower
+    # Where even the ceiling is below a height that the profile reaches, the maximum is not: the rest is searched.
+    axis = np.linspace(lower, upper, 2001)
+    ceiling = problem.ceiling(axis)
+    height = problem.profile(float(axis[np.argmax(ceiling)]))
+    height = max(height, problem.profile(min(max(math.log(spread), lower), upper)))
+    possible = np.flatnonzero(ceiling >= height - 1e-9 * abs(height))  # under a flat prior both are the same number
+    first = axis[max(possible[0] - 1, 0)]
+    last = axis[min(possible[-1] + 1, axis.size - 1)]
+    count = int(min(max((last - first) / _PROFILE_STEP, 16), _MOST_PROFILE_NODES)) + 1
+    # From large noise to small: each solution then starts the next, with few weights to let in.
+    nodes = np.linspace(last, first, count)
+    values = np.array([problem.profile(u) for u in nodes])
+    best_scale, best_value = math.exp(nodes[np.argmax(values)]), values.max()
+    padded = np.concatenate([[-np.inf], values, [-np.inf]])
+    for peak in np.flatnonzero((values >= padded[:-2]) & (values >= padded[2:])):
+        above, below = nodes[max(peak - 1, 0)], nodes[min(peak + 1, count - 1)]
+        if problem.profile_slope(below) > 0.0 > problem.profile_slope(above):
+            root = scipy.optimize.brentq(problem.profile_slope, below, above, xtol=1e-15, rtol=1e-15)
+            if problem.profile(root) >= best_value:
+                best_scale, best_value = math.exp(root), problem.profile(root)
+    return best_scale
+
+
+def _require_mode(model: LinearRegression, problem: _ModeProblem) -> None:
+    """Refuse learned noise where the joint density grows without bound as the noise scale goes to 0.
+
+    Raises:
+        ValueError: It does.
+    """
+    interpolates = problem.spectrum.residual == 0.0
+    if model.prior.relative_to_noise:
+        # The prior shrinks with the noise, so that only weights at its centre keep their density.
+        interpolates = interpolates and not bool(problem.spectrum.projections.any())
+    if not interpolates or float(model.learned_scales["noise_scale"].distribution.support.lower_bound) > 0.0:
+        return
+    heights = [
+        -(problem.moments.num_rows + (problem.moments.num_features if model.prior.relative_to_noise else 0)) * u
+        + problem.log_noise_prior(math.exp(u))
+        for u in (-200.0, -250.0, -300.0)
+    ]
+    if heights[0] < heights[1] < heights[2]:
+        raise ValueError(
+            f"the joint mode of weights and noise_scale does not exist: {problem.moments.num_features} features fit "
+            f"{problem.moments.num_rows} rows exactly, and the density grows without bound as noise_scale goes to 0. Give a noise "
+            "prior that vanishes there fast enough (dist.LogNormal, dist.InverseGamma), a known noise scale (noise_scale=), or use "
+            "sample(), whose posterior can be proper"
+        )
