@@ -173,7 +173,7 @@ def _checked_weights(weights: Any, num_features: int) -> np.ndarray:
         ValueError: If they are not that many finite numbers.
     """
     if hasattr(weights, "detach"):
-        weights = weights.detach().cpu()
+        weights = weights.detach().cpu().numpy()
     array = np.asarray(weights, dtype=np.float64)
     if array.shape != (num_features,):
         raise ValueError(f"weights must have shape ({num_features},), one a feature; got {array.shape}")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesreg.objectives import CANONICAL, get_convention, scale_from_strength, strength_from_scale
-from bayesreg.penalties import Penalty
+from bayesreg.penalties import Penalty, as_number_or_vector
 
 if TYPE_CHECKING:
     from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior
@@ -148,22 +148,15 @@ def _scale_to_use(prior: GaussianPrior | LaplacePrior, prior_scale: Any) -> floa
         A positive float, or one a feature, (d,).
 
     Raises:
-        ValueError: If a learned scale has no value given, a known one has, or the value is not positive and finite.
+        ValueError: If a learned scale has no value given, a known one has, or the value is not positive.
     """
     if not prior.scale_is_learned:
         if prior_scale is not None:
             raise ValueError(f"prior_scale= is the value of a learned scale, but that of {prior!r} is known")
-        value = prior.scale
-    elif prior_scale is None:
+        return as_number_or_vector(prior.scale, "the scale of a prior")
+    if prior_scale is None:
         raise ValueError(f"the scale of {prior!r} is learned: give the value to use as prior_scale=")
-    else:
-        value = prior_scale
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    try:
-        numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers = np.asarray(np.nan)
-    if numbers.ndim > 1 or not numbers.size or not np.all(np.isfinite(numbers) & (numbers > 0)):
-        raise ValueError(f"prior_scale must be a positive finite number, or one a feature; got {prior_scale!r}")
-    return numbers if numbers.ndim else float(numbers)
+    value = as_number_or_vector(prior_scale, "prior_scale")
+    if not np.all(np.asarray(value) > 0):
+        raise ValueError(f"prior_scale must be positive, got {prior_scale!r}")
+    return value

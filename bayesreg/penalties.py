@@ -58,7 +58,7 @@ class Penalty:
         object.__setattr__(self, "convention", row.name)
         lengths = {}
         for name in ("l1", "l2", "centre"):
-            value = _as_number_or_vector(getattr(self, name), f"{name} of a penalty")
+            value = as_number_or_vector(getattr(self, name), f"{name} of a penalty")
             if name != "centre" and np.any(np.asarray(value) < 0):
                 raise ValueError(f"{name} of a penalty must be at least 0, got {value!r}")
             if np.ndim(value):
@@ -335,7 +335,7 @@ def _single(kind: Literal["l1", "l2"], strength: float | np.ndarray, convention:
     return Penalty(**{kind: strength}, convention=convention)
 
 
-def _as_number_or_vector(value: Any, name: str) -> float | np.ndarray:
+def as_number_or_vector(value: Any, name: str) -> float | np.ndarray:
     """A float, or a read-only float64 vector; a vector of zeros is the float 0.
 
     Args:
@@ -350,7 +350,7 @@ def _as_number_or_vector(value: Any, name: str) -> float | np.ndarray:
         ValueError: If it has more than one dimension, no entries, or entries that are not finite.
     """
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
+        value = value.detach().cpu().numpy()
     try:
         array = np.array(value)
     except (TypeError, ValueError):
