@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import signal
 import sys
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from bayesreg import console as show
-from bayesreg.run_directory import data_fingerprint, environment, new_run, strict_json
+from bayesreg.run_directory import environment, new_run, strict_json
 from bayesreg.settings import RunSettings, parse_scale, read_toml
-
-if TYPE_CHECKING:
-    from bayesreg.posterior import Posterior
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -51,12 +47,16 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder, and nothing else.")]
-Experiment = Annotated[Path | None, typer.Argument(help="A TOML file with the options as keys; options given here win.")]
+Experiment = Annotated[
+    Path | None, typer.Argument(help="A TOML file with the options as keys; options given here win.")
+]
 Data = Annotated[str | None, typer.Option(help="CSV or Parquet file; 'diabetes' for the built-in data.")]
 Target = Annotated[str | None, typer.Option(help="The column to predict.")]
 Standardize = Annotated[bool | None, typer.Option(help="Work on mean 0, standard deviation 1 (default: yes).")]
 Prior = Annotated[str | None, typer.Option(help="gaussian (default), laplace or flat.")]
-Scale = Annotated[str | None, typer.Option(help="Prior scale: 0.5, one a feature 0.5,0.1,..., or HalfNormal(1.0) to learn it.")]
+Scale = Annotated[
+    str | None, typer.Option(help="Prior scale: 0.5, one a feature 0.5,0.1,..., or HalfNormal(1.0) to learn it.")
+]
 Loc = Annotated[str | None, typer.Option(help="Prior location: a number, or one a feature.")]
 Relative = Annotated[bool | None, typer.Option(help="Multiply the prior scale by the noise scale.")]
 Noise = Annotated[str | None, typer.Option(help="Noise scale: a number, or a distribution (default: HalfNormal(1.0)).")]
@@ -141,6 +141,8 @@ def doctor(json: Json = False) -> None:
     found = environment()
     try:
         import torch
+
+        from bayesreg.devices import why_no_cuda
     except ImportError as error:
         found |= {
             "torch": f"cannot be imported: {error}",
@@ -148,21 +150,14 @@ def doctor(json: Json = False) -> None:
         }
         failed = True
     else:
-        found |= {"torch": torch.__version__, "cuda": _cuda(torch)}
+        devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        found |= {"torch": torch.__version__, "cuda": {"devices": devices, "why_none": why_no_cuda()}}
         failed = False
     if json:
         _print_json(found)
     else:
         show.show_environment(show.console(), found)
     _finish(not failed)
-
-
-def _cuda(torch: Any) -> dict[str, Any]:
-    try:
-        torch.zeros(1, dtype=torch.float64, device="cuda")
-    except (RuntimeError, AssertionError) as error:
-        return {"devices": [], "why_none": str(error).strip().splitlines()[0]}
-    return {"devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())], "why_none": None}
 
 
 @app.command()
@@ -190,31 +185,18 @@ def run(
 ) -> None:
     """Draw from the posterior of your own data; write draws, summaries, a figure and a manifest."""
     settings = _settings(ctx)
-    with new_run(_given_folder(settings), force=force) as written:
-        stages = show.Stages()
-        with stages("reading the data"):
-            rows = settings.load_data()
-            model = settings.model()
-        posterior, messages = _sample(settings, model, rows.standardized() if settings.standardize else rows, stages)
-        with stages("writing"):
-            summaries = _write_posterior(written.folder, posterior)
-            (written.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
-        result = {
-            "command": "run",
-            "seed": settings.seed,
-            "settings": settings.to_dict(),
-            "data": {"source": settings.data, **data_fingerprint(rows)},
-            "engine": {"method": posterior.method, "reason": posterior.reason, **(posterior.details or {})},
-            "verdicts": {"converged": not messages, "warnings": messages},
-            "log_evidence": posterior.log_evidence,
-            "seconds": stages.seconds,
-        }
-        written.manifest.update(result)
+    stages = show.Stages()
+    with new_run(_folder_of(settings), force=force) as written:
+        from bayesreg.runs import records, run_experiment
+
+        sampled = run_experiment(settings, written, stages)
+        written.manifest["seconds"] = stages.seconds
     if json:
-        _print_json(result | {"out": settings.out, "summary": {units: _records(table) for units, table in summaries.items()}})
+        summaries = {units: records(table) for units, table in sampled.summaries.items()}
+        _print_json(written.manifest | {"out": settings.out, "summary": summaries})
     else:
-        show.show_run(show.console(), posterior, summaries, messages, settings.out)
-    _finish(not messages)
+        show.show_run(show.console(), sampled, settings.out)
+    _finish(not sampled.warnings)
 
 
 @app.command()
@@ -234,19 +216,39 @@ def compare(
 ) -> None:
     """Certify that the penalised fit is the MAP: every route to it, each judged against its own tolerance."""
     settings = _settings(ctx)
-    stages = show.Stages()
-    with stages("reading the data"):
-        rows = settings.load_data()
-        model = settings.model()
-    with stages("comparing"):
+    with show.Stages()("comparing"):
         from bayesreg.compare import compare as compare_routes
+        from bayesreg.runs import comparison_document
 
-        found = compare_routes(model, rows.standardized() if settings.standardize else rows)
+        rows = settings.load_data()
+        found = compare_routes(settings.model(), rows.standardized() if settings.standardize else rows)
     if json:
-        _print_json({"command": "compare", "passed": found.passed, "settings": settings.to_dict(), "routes": _records(found.to_frame())})
+        _print_json({"command": "compare", "settings": settings.to_dict(), **comparison_document(found)})
     else:
-        show.show_comparison(show.console(), found, settings.prior)
+        show.show_comparison(show.console(), found)
     _finish(found.passed)
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="The folder to write.")] = "runs/demo",
+    seed: Annotated[int, typer.Option(help="Seeds every random number.", min=0)] = 0,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Show what the package is for, on real data, in under a minute."""
+    stages = show.Stages()
+    with new_run(out, force=force) as written:
+        from bayesreg.runs import comparison_document, run_demo
+
+        parts = run_demo(written, seed, stages)
+        written.manifest["seconds"] = stages.seconds
+    if json:
+        comparisons = {part.prior.kind: comparison_document(part.comparison) for part in parts}
+        _print_json(written.manifest | {"out": out, "comparisons": comparisons})
+    else:
+        show.show_demo(show.console(), parts, out)
+    _finish(written.manifest["passed"])
 
 
 def _settings(ctx: typer.Context) -> RunSettings:
@@ -258,42 +260,18 @@ def _settings(ctx: typer.Context) -> RunSettings:
     for name in ("scale", "loc", "noise_scale"):
         if name in given:
             given[name] = parse_scale(given[name], name)
-    try:
-        return RunSettings.from_mapping(table | given)
-    except ValueError as error:
-        raise ValueError(f"{experiment}: {error}" if experiment is not None else str(error)) from error
+    return RunSettings.from_mapping(table | given)
 
 
-def _given_folder(settings: RunSettings) -> str:
+def _folder_of(settings: RunSettings) -> str:
     if settings.out is None:
         raise ValueError("out is missing: give the folder to write, --out FOLDER")
     return settings.out
 
 
-def _sample(settings: RunSettings, model: Any, data: Any, stages: show.Stages) -> tuple[Posterior, list[str]]:
-    from bayesreg.sampling import sample
-    from bayesreg.warnings import ConvergenceWarning
-
-    wanted = {name: getattr(settings, name) for name in ("draws", "tune", "chains")}
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    with stages("sampling", spinner=False), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        posterior = sample(
-            model, data, settings.method, seed=settings.seed, device=settings.device, progress=sys.stderr.isatty(), **wanted
-        )
-    messages = [str(warning.message) for warning in caught if issubclass(warning.category, ConvergenceWarning)]
-    for message in messages:
-        typer.echo(f"bayesreg: not converged: {message}", err=True)
-    return posterior, messages
-
-
 def _finish(passed: bool) -> None:
     if not passed:
         raise typer.Exit(FAILED)
-
-
-def _records(table: Any) -> list[dict[str, Any]]:
-    return table.reset_index().to_dict("records")
 
 
 def _print_json(document: Any) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import IO, Any
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -15,12 +16,18 @@ from rich.text import Text
 
 from bayesreg.translation import Translation
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesreg.posterior import Posterior
+
 FLAGS = {
     "num_rows": "--rows",
     "noise_scale": "--noise-scale",
     "target_scale": "--target-scale",
     "steps_per_epoch": "--steps-per-epoch",
 }
+MOST_ROWS = 40
 SYMBOLS = {"gaussian": "standard deviation t", "laplace": "mean absolute value b"}
 
 
@@ -31,21 +38,32 @@ def console(stream: IO[str] | None = None) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
-@contextmanager
-def progress(message: str) -> Iterator[None]:
-    """Show on standard error that something is under way; nothing where that is no terminal.
+class Stages:
+    """Times the stages of a run, and shows on standard error which one is under way, where that is a terminal.
 
-    Args:
-        message: What is under way.
-
-    Yields:
-        Nothing.
+    Attributes:
+        seconds: What each finished stage took.
     """
-    if not sys.stderr.isatty():
-        yield
-        return
-    with console(sys.stderr).status(message):
-        yield
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str, spinner: bool = True) -> Iterator[None]:
+        """Run a stage; what it prints goes to standard error.
+
+        Args:
+            name: What is under way.
+            spinner: Whether to show that; not where the stage shows a progress bar of its own.
+
+        Yields:
+            Nothing.
+        """
+        started = time.perf_counter()
+        shown = console(sys.stderr).status(f"{name} ...") if spinner and sys.stderr.isatty() else nullcontext()
+        with shown, redirect_stdout(sys.stderr):
+            yield
+        self.seconds[name] = time.perf_counter() - started
 
 
 def table(*columns: str, title: str = "", text_columns: int = 1) -> Table:
@@ -75,16 +93,16 @@ def show_translation(out: Console, found: Translation, given: str) -> None:
         found: The translation.
         given: What was asked, in a line.
     """
-    out.print(Text.assemble(("Given  ", "bold"), given))
+    label(out, "Given", given)
     for prior, scale in found.scales.items():
         says = (
             f"{prior} with {SYMBOLS[prior]} = {number(scale, 6)}" if scale < float("inf") else "flat: a strength of 0"
         )
-        out.print(Text.assemble(("Prior  ", "bold"), f"each weight {says}"))
+        label(out, "Prior", f"each weight {says}")
     if len(found.scales) > 1:
-        out.print("       (the density is the product of both, up to a constant)")
+        label(out, "", "(the density is the product of both, up to a constant)")
     if found.needs:
-        out.print(Text.assemble(("Prior  ", "bold"), _needs(found.needs)))
+        label(out, "Prior", _needs(found.needs))
     made = table("convention", "strength", "objective", text_columns=3)
     for entry in found.entries:
         named = len(entry.typed) > 1
@@ -112,6 +130,56 @@ def show_environment(out: Console, found: Mapping[str, Any]) -> None:
     for package, version in found["versions"].items():
         made.add_row(package, version or "not installed")
     out.print(made)
+
+
+def show_run(
+    out: Console, posterior: Posterior, summaries: Mapping[str, pd.DataFrame], messages: Sequence[str], folder: str
+) -> None:
+    """Print the posterior of `bayesreg run`.
+
+    Args:
+        out: Where to print.
+        posterior: The posterior, as sampled.
+        summaries: Its summaries by units.
+        messages: What the convergence checks found; empty where they passed.
+        folder: The folder that was written.
+    """
+    label(
+        out,
+        "Posterior",
+        f"{posterior.num_chains} chains x {posterior.num_draws:,} draws by {posterior.method} ({posterior.reason})",
+    )
+    for units, summary in summaries.items():
+        out.print(summary_table(summary, title=f"{units} units"))
+    label(out, "Checks", *([verdict(True)] if not messages else [verdict(False), " " + "; ".join(messages)]))
+    label(out, "Written", folder)
+
+
+def summary_table(summary: pd.DataFrame, title: str) -> Table:
+    """Return a posterior's summary as a table of at most 40 rows.
+
+    Args:
+        summary: What `Posterior.summary` gave.
+        title: The title.
+
+    Returns:
+        The table.
+    """
+    lower, upper = (next(name for name in summary if name.endswith(end)) for end in ("_lower", "_upper"))
+    interval = lower.removesuffix("_lower").replace("_", " ").replace("eti", "equal-tailed")
+    made = table("", "mean", "sd", interval, "R-hat", "ESS", title=title)
+    for name, row in summary.head(MOST_ROWS).iterrows():
+        bounds = f"{number(row[lower])} to {number(row[upper])}"
+        ess = min(row["ess_bulk"], row["ess_tail"])
+        made.add_row(str(name), number(row["mean"]), number(row["sd"]), bounds, number(row["r_hat"]), f"{ess:,.0f}")
+    if len(summary) > MOST_ROWS:
+        made.add_row(f"... {len(summary) - MOST_ROWS} more in the file", *[""] * 5)
+    return made
+
+
+def label(out: Console, name: str, *parts: str | Text) -> None:
+    """Print a line that starts with a name in bold."""
+    out.print(Text.assemble((f"{name:<11}", "bold"), *parts))
 
 
 def _needs(names: tuple[str, ...]) -> str:

@@ -18,9 +18,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bayesreg
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesreg.data import RegressionData
+    from bayesreg.posterior import Posterior
 
 MANIFEST = "manifest.json"
 CREATOR = "bayesreg"
@@ -137,11 +143,11 @@ def environment() -> dict[str, Any]:
     return {"python": platform.python_version(), "platform": platform.platform(), "versions": versions}
 
 
-def data_fingerprint(data: Any) -> dict[str, Any]:
+def data_fingerprint(data: RegressionData) -> dict[str, Any]:
     """Return what identifies the data of a run, as they are given: shape, names and a hash.
 
     Args:
-        data: A ``RegressionData``.
+        data: The rows.
 
     Returns:
         ``rows``, ``features`` and ``target`` (names), and ``sha256``: the hash of the feature matrix (float64, row by
@@ -156,6 +162,27 @@ def data_fingerprint(data: Any) -> dict[str, Any]:
         "target": data.target_name,
         "sha256": digest.hexdigest(),
     }
+
+
+def write_posterior(folder: Path, posterior: Posterior, name: str = "") -> dict[str, pd.DataFrame]:
+    """Write the draws of a posterior, and its summary in the units of the sampling and in those of the data.
+
+    Args:
+        folder: Where to write ``posterior<name>.nc`` and ``summary<name>-<units>.csv``.
+        posterior: The posterior, as sampled.
+        name: Tells several in one folder apart, such as ``-laplace``.
+
+    Returns:
+        The summaries by units: ``original``, and ``standardized`` where the data were.
+    """
+    posterior.save(folder / f"posterior{name}.nc")
+    units = {"original": posterior}
+    if posterior.data.transform is not None:
+        units = {"standardized": posterior, "original": posterior.original_units()}
+    summaries = {unit: draws.summary() for unit, draws in units.items()}
+    for unit, summary in summaries.items():
+        summary.to_csv(folder / f"summary{name}-{unit}.csv", index_label="quantity")
+    return summaries
 
 
 def strict_json(value: Any) -> str:

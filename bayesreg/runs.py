@@ -1,0 +1,172 @@
+"""What `bayesreg run` and `bayesreg demo` do once the input is parsed: call, and write into a run's folder."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyro.distributions as dist
+
+from bayesreg.compare import Comparison, compare
+from bayesreg.conventions import prior_for
+from bayesreg.data import RegressionData, load_diabetes
+from bayesreg.model import LinearRegression
+from bayesreg.moments import Moments
+from bayesreg.penalties import L1, L2, Penalty
+from bayesreg.posterior import Posterior
+from bayesreg.priors import Prior
+from bayesreg.run_directory import Run, data_fingerprint, strict_json, write_posterior
+from bayesreg.sampling import sample
+from bayesreg.settings import RunSettings
+from bayesreg.warnings import ConvergenceWarning
+
+# The demo, in standard units. The noise is about the residual standard deviation of least squares on the diabetes data.
+DEMO_NOISE_SCALE = 0.7
+DEMO_PENALTIES = {
+    "gaussian": L2(0.1, convention="torch-mse-mean"),
+    "laplace": L1(0.05, convention="torch-mse-mean"),
+}
+
+Stages = Callable[..., AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A posterior that was written, and what its checks said.
+
+    Attributes:
+        posterior: The posterior, as sampled.
+        summaries: Its summaries by units: ``original``, and ``standardized`` where the data were.
+        warnings: What the convergence checks found; empty where they passed.
+    """
+
+    posterior: Posterior
+    summaries: Mapping[str, pd.DataFrame]
+    warnings: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the engine, its verdict and the evidence in the words of JSON."""
+        details = {"method": self.posterior.method, "reason": self.posterior.reason, **self.posterior.details}
+        return {
+            "engine": details,
+            "converged": not self.warnings,
+            "warnings": self.warnings,
+            "log_evidence": self.posterior.log_evidence,
+        }
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One penalty of the demo: the prior that it stands for, the certificate, the posterior.
+
+    Attributes:
+        penalty: What was typed.
+        prior: The prior that it stands for.
+        comparison: The routes to the MAP under that prior, the noise known.
+        sampled: The posterior under that prior, the noise learned.
+    """
+
+    penalty: Penalty
+    prior: Prior
+    comparison: Comparison
+    sampled: Sampled
+
+
+def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
+    """Sample what the settings describe, and write it.
+
+    Args:
+        settings: The settings.
+        run: The run to write into: ``posterior.nc``, ``summary-*.csv``, ``settings.toml``, figures, manifest entries.
+        stages: Called with the name of a stage, it gives the context that the stage runs in.
+
+    Returns:
+        What was sampled.
+    """
+    with stages("reading the data"):
+        rows = settings.load_data()
+        model = settings.model()
+    data = rows.standardized() if settings.standardize else rows
+    asked = {name: getattr(settings, name) for name in ("draws", "tune", "chains")}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    with stages("sampling", spinner=False):
+        posterior, found = _sample(model, data, settings.method, seed=settings.seed, device=settings.device, **asked)
+    with stages("writing"):
+        sampled = Sampled(posterior, write_posterior(run.folder, posterior), found)
+        (run.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
+    run.manifest |= {
+        "command": "run",
+        "seed": settings.seed,
+        "device": posterior.details["device"],
+        "data": {"source": settings.data, **data_fingerprint(rows)},
+        "settings": settings.to_dict(),
+        "model": model.to_dict(),
+        **sampled.to_dict(),
+        "passed": not found,
+    }
+    return sampled
+
+
+def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
+    """Show on the diabetes data what the package is for, with an L2 and an L1 penalty, and write it.
+
+    Args:
+        run: The run to write into.
+        seed: Seeds the draws.
+        stages: Called with the name of a stage, it gives the context that the stage runs in.
+
+    Returns:
+        One demonstration a penalty.
+    """
+    with stages("reading the data"):
+        rows = load_diabetes()
+        data = rows.standardized()
+    shown = []
+    for kind, penalty in DEMO_PENALTIES.items():
+        prior = prior_for(penalty, noise_scale=DEMO_NOISE_SCALE, num_rows=data.num_rows)
+        with stages(f"{kind} prior: every route to its MAP"):
+            comparison = compare(LinearRegression(prior, noise_scale=DEMO_NOISE_SCALE), data)
+        with stages(f"{kind} prior: sampling", spinner=False):
+            posterior, found = _sample(LinearRegression(prior, noise_scale=dist.HalfNormal(1.0)), data, seed=seed)
+        with stages(f"{kind} prior: writing"):
+            sampled = Sampled(posterior, write_posterior(run.folder, posterior, f"-{kind}"), found)
+        shown.append(Demonstration(penalty, prior, comparison, sampled))
+    comparisons = {part.prior.kind: comparison_document(part.comparison) for part in shown}
+    (run.folder / "comparison.json").write_text(strict_json(comparisons), encoding="utf-8")
+    run.manifest |= {
+        "command": "demo",
+        "seed": seed,
+        "device": shown[0].sampled.posterior.details["device"],
+        "data": {"source": "diabetes", **data_fingerprint(rows)},
+        "settings": {"noise_scale": DEMO_NOISE_SCALE, "penalties": {k: repr(p) for k, p in DEMO_PENALTIES.items()}},
+        "posteriors": {part.prior.kind: {"prior": part.prior.to_dict(), **part.sampled.to_dict()} for part in shown},
+        "comparisons": {part.prior.kind: part.comparison.passed for part in shown},
+        "passed": all(part.comparison.passed and not part.sampled.warnings for part in shown),
+    }
+    return shown
+
+
+def comparison_document(found: Comparison) -> dict[str, Any]:
+    """Return a comparison in the words of JSON: its verdict and its routes."""
+    return {"passed": found.passed, "routes": records(found.to_frame())}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table as one dictionary a row."""
+    return table.rename_axis("name").reset_index().to_dict("records")
+
+
+def _sample(
+    model: LinearRegression, data: RegressionData | Moments, method: str = "auto", **settings: Any
+) -> tuple[Posterior, list[str]]:
+    """Return a posterior, and what its convergence checks warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        posterior = sample(model, data, method, progress=sys.stderr.isatty(), **settings)
+    found = [str(warning.message) for warning in caught if issubclass(warning.category, ConvergenceWarning)]
+    return posterior, found

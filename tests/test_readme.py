@@ -1,0 +1,125 @@
+"""The README does what it says: its code runs, its commands exist, its table is the dictionary."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bayesreg.cli import app
+from bayesreg.objectives import CONVENTIONS
+from bayesreg.settings import RunSettings
+from bayesreg.translation import translate_prior
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+KNOWN = {"num_rows": 20, "noise_scale": 0.5, "target_scale": 3.0, "steps_per_epoch": 4}
+
+
+def blocks(language):
+    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert found
+    return found
+
+
+def commands(program):
+    return [line for block in blocks("bash") for line in block.splitlines() if line.startswith(program)]
+
+
+def test_every_block_is_one_of_those_tested_here():
+    languages = re.findall(r"^```(\w*)$", README, re.MULTILINE)
+    assert set(languages[::2]) == {"bash", "python", "toml"} and set(languages[1::2]) == {""}
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    assert sorted(lines) == sorted(commands("python3 ") + commands("bayesreg "))
+
+
+def test_the_two_single_commands_make_an_environment_from_nothing_but_this_folder():
+    demo, tests = commands("python3 ")
+    assert demo.split(" && ") == ["python3 -m venv .venv", ".venv/bin/pip install .", ".venv/bin/bayesreg demo"]
+    assert tests.split(" && ") == ["python3 -m venv .venv", '.venv/bin/pip install -e ".[test]"', ".venv/bin/pytest"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"bayesreg": "bayesreg.cli:main"} and "test" in project["optional-dependencies"]
+    assert re.search(r"Python 3\.(\d+) or newer", README)[1] == re.search(r">=3\.(\d+)", project["requires-python"])[1]
+
+
+def test_ci_runs_the_readme_s_test_command():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+    extraction = re.search(r"tests=\$\((.*)\)$", script, re.MULTILINE)[1]
+    found = subprocess.run(["bash", "-c", extraction], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert found.splitlines() == commands("python3 ")[1:]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_runs_and_says_what_its_comments_say(code, tmp_path):
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    promised = float(re.search(r"GaussianPrior\(scale=([\d.]+)\)", code)[1])
+    printed = float(re.search(r"GaussianPrior\(scale=([\d.]+)\)", finished.stdout)[1])
+    assert promised == round(printed, 3)
+
+
+def test_the_command_lines_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    for command in commands("bayesreg "):
+        result = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert result.exit_code == 0, (command, result.stdout, result.stderr, result.exception)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["experiment", "first"]
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_the_toml_is_valid(text):
+    assert RunSettings.from_mapping(tomllib.loads(text)).model().prior.scale_is_learned
+
+
+def table_rows():
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in README.splitlines() if re.match(r"\| `", line)]
+    return [(re.findall(r"`([\w-]+)`", names), l2.strip(), l1.strip()) for names, _, l2, l1 in rows]
+
+
+def value(formula):
+    """Return what a formula of the table gives: juxtaposition is a product, so is a space."""
+    program = formula.replace("²", "**2").replace(") ", ")*").replace(" ", "*")
+    return eval(program, {"__builtins__": {}}, {"s": 0.5, "n": 20, "t": 0.2, "b": 0.2, "K": 4, "s_y": 3.0})
+
+
+@pytest.mark.parametrize(("prior", "column"), [("gaussian", 1), ("laplace", 2)])
+def test_the_table_is_the_dictionary(prior, column):
+    expected = {
+        entry.convention.name: sum(entry.strengths.values()) for entry in translate_prior(prior, 0.2, **KNOWN).entries
+    }
+    kind = {"gaussian": "l2", "laplace": "l1"}[prior]
+    found = {
+        name: value(row[column])
+        for row in table_rows()
+        for name in row[0]
+        if row[column] and getattr(CONVENTIONS[name], f"accepts_{kind}")
+    }
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_every_convention_is_in_the_table_and_every_refusal_in_the_text():
+    named = {name for row in table_rows() for name in row[0]}
+    assert named == {name for name, row in CONVENTIONS.items() if not row.refusal}
+    assert {name for name, row in CONVENTIONS.items() if row.refusal} == {
+        "torch-adamw"
+    } and "AdamW is refused" in README
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
