@@ -314,14 +314,10 @@ def _csv_names(path: Path) -> list[str]:
 def _csv_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
     import pandas
 
-    options = {
-        "header": 0,
-        "names": names,  # as they stand in the file: pandas would rename some
-        "index_col": False,
-        "skipinitialspace": True,
-        "low_memory": False,  # one type for a column
-        "float_precision": "round_trip",  # every digit: the default is off by an ulp at times
-    }
+    # The names as they stand in the file: pandas would rename some. One type for a column: not one for each part of it.
+    options = {"header": 0, "names": names, "index_col": False, "skipinitialspace": True, "low_memory": False}
+    if tuple(int(part) for part in pandas.__version__.split(".")[:2]) < (3, 1):
+        options["float_precision"] = "round_trip"  # older readers are off by an ulp at times without
     try:
         with pandas.read_csv(path, encoding="utf-8-sig", iterator=True, chunksize=rows, **options) as reader:
             yield from reader

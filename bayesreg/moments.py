@@ -113,8 +113,8 @@ class Moments:
         """
         if isinstance(batches, (RegressionData, Moments)):
             raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}; use from_data")
-        total = None
-        for number, batch in enumerate(batches):
+        total, number = None, 0
+        for batch in batches:
             try:
                 moments = cls._from_batch(batch)
                 total = moments if total is None else total + moments
@@ -122,6 +122,8 @@ class Moments:
                 raise TypeError(f"batch {number} (the first is 0): {error}") from error
             except ValueError as error:
                 raise ValueError(f"batch {number} (the first is 0): {error}") from error
+            number += 1  # noqa: SIM113 (enumerate would hold the batch while the next one is made)
+            del batch
         if total is None:
             raise ValueError("batches must have at least one batch, got none")
         return replace(total, factor=None)
