@@ -5,29 +5,20 @@ In the canonical objective, with centred rows (the intercept at its best), g = X
     J(w) = |yc - Xc w|^2 / (2 n) + sum_j R_j(v_j),        R_j(v) = l2_j v^2 / 2 + l1_j |v|,
 
 - the KKT residual is the distance of 0 from the subdifferential, max_j dist(g_j, dR_j(v_j));
-- the duality gap, J(w) minus the dual objective at a feasible point, bounds J(w) - min J from above. The point
-  is a multiple alpha of the residual r = yc - Xc w, and the gap is a sum of Fenchel-Young terms, each nonnegative
-  and each zero at the optimum, so that nothing cancels: with u = alpha g,
-
-      gap(alpha) = (1 - alpha)^2 |r|^2 / (2 n) + sum_j [ R_j(v_j) + R_j*(u_j) - u_j v_j ],
-      R_j*(u) = (|u| - l1_j)_+^2 / (2 l2_j),  or for l2_j = 0 the indicator of |u| <= l1_j;
-
-- J is strongly convex with modulus mu >= min_j l2_j + eigmin(Xc'Xc)/n, hence |w - w*|_2 <= sqrt(2 gap / mu).
-
-Sources: Fercoq, Gramfort and Salmon, "Mind the duality gap" (ICML 2015), for the multiple of the residual;
-Boyd and Vandenberghe, "Convex Optimization" (2004), sections 5.5 and 9.1.2, for gap and distance.
+- the duality gap bounds J(w) - min J from above, whatever found w: see `bayesreg.duality`;
+- J is strongly convex with modulus mu, the least eigenvalue of H = Xc'Xc/n + diag(l2), hence
+  |w - w*|_2 <= sqrt(2 gap / mu) (Boyd and Vandenberghe, "Convex Optimization", 2004, section 9.1.2).
 """
 
 from __future__ import annotations
 
-import bisect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesreg.duality import PenalisedPoint, duality_gap
 from bayesreg.moments import Moments, as_moments
 from bayesreg.multipliers import Factor
 from bayesreg.objectives import get_convention
@@ -35,8 +26,6 @@ from bayesreg.penalties import Penalty
 
 if TYPE_CHECKING:
     from bayesreg.data import RegressionData
-
-_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,8 @@ def certify(
 
     Raises:
         TypeError: If the data, the penalty or the intercept are of another type.
-        ValueError: If the weights are not d finite numbers, the intercept is not finite, or knowledge is missing.
+        ValueError: If the weights are not d finite numbers, the intercept is not finite or not there, or knowledge is
+            missing.
 
     Example:
         >>> from bayesreg import L2, RegressionData
@@ -116,19 +106,25 @@ def certify(
     without_intercept = isinstance(intercept, bool | np.bool_) and not intercept
     if without_intercept:
         moments = moments.about_origin()
+    elif not moments.centred:
+        raise ValueError("moments about the origin have no intercept: give intercept=False")
     elif isinstance(intercept, bool | np.bool_ | str) or np.ndim(intercept):
         raise TypeError(f"intercept must be None (the best one), a number, or False (no intercept); got {intercept!r}")
     if not (penalty is None or isinstance(penalty, Penalty)):
         raise TypeError(f"penalty must be a Penalty, such as L2(0.1), or None; got {type(penalty).__name__}")
     weights = _checked_weights(weights, moments.num_features)
     n = moments.num_rows
-    own, here, unit = _in_canonical_units(penalty or Penalty(), moments, knowledge)
+    penalty = penalty or Penalty()
+    here, unit = _in_canonical_units(penalty, moments, knowledge)
 
-    rss, cross = _residuals(weights, data, moments, centred=not without_intercept)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        rss, cross = _residuals(weights, data, moments, centred=not without_intercept)
+    if not (math.isfinite(rss) and np.all(np.isfinite(cross))):
+        raise ValueError(
+            f"the loss overflows float64 at these weights, the largest of size {np.abs(weights).max():.1e}"
+        )
     gradient = cross / n
-    l1, l2, centre = (
-        np.broadcast_to(np.asarray(v, dtype=np.float64), weights.shape) for v in (here.l1, here.l2, here.centre)
-    )
+    l1, l2, centre = here.per_feature(moments.num_features)
     offset = weights - centre
 
     best_intercept = 0.0 if without_intercept else float(moments.target_mean - moments.feature_means @ weights)
@@ -142,9 +138,10 @@ def certify(
     if mean_residual:
         kkt = max(kkt, abs(mean_residual) / (math.sqrt(moments.Syy / n) or max(abs(judged), abs(best_intercept))))
     if here.kind == "none":
-        return Certificate(kkt, None, None, None, objective * unit, own.convention, judged)
+        return Certificate(kkt, None, None, None, objective * unit, penalty.convention, judged)
 
-    profile_gap = _duality_gap(weights, gradient, rss / n, offset, l1, l2, moments)
+    point = PenalisedPoint(moments.square_root(), n, weights, offset, gradient, l1, l2)
+    profile_gap = duality_gap(point)
     gap = profile_gap + mean_residual**2 / 2
     null = moments.Syy / (2 * n)
     return Certificate(
@@ -152,9 +149,9 @@ def certify(
         gap=gap * unit,
         # A constant target has J(0) = 0: the objective itself is then the scale, and 0/0 is the optimum.
         relative_gap=gap / (null or objective or 1.0),
-        distance_bound=_distance_bound(profile_gap, weights, rss, l2, moments),
+        distance_bound=_distance_bound(point, profile_gap),
         objective=objective * unit,
-        convention=own.convention,
+        convention=penalty.convention,
         intercept=judged,
     )
 
@@ -183,10 +180,8 @@ def _checked_weights(weights: Any, num_features: int) -> np.ndarray:
     return array
 
 
-def _in_canonical_units(
-    penalty: Penalty, moments: Moments, knowledge: dict[str, Any]
-) -> tuple[Penalty, Penalty, float]:
-    """The penalty, the same in canonical units, and the factor from a canonical objective to the penalty's own.
+def _in_canonical_units(penalty: Penalty, moments: Moments, knowledge: dict[str, Any]) -> tuple[Penalty, float]:
+    """The penalty in canonical units, and the factor from a canonical objective to the penalty's own.
 
     Args:
         penalty: The penalty.
@@ -194,7 +189,7 @@ def _in_canonical_units(
         knowledge: The rest.
 
     Returns:
-        The penalty, its canonical form, and 2 n loss_multiplier.
+        The canonical penalty, and 2 n loss_multiplier.
 
     Raises:
         ValueError: If `num_rows` is given and is not that of the data.
@@ -205,7 +200,7 @@ def _in_canonical_units(
     target_scale = math.sqrt(moments.Syy / moments.num_rows) or None
     known = {"target_scale": target_scale, **knowledge, "num_rows": moments.num_rows}
     loss = get_convention(penalty.convention).loss_multiplier * Factor(2.0, num_rows=1)
-    return penalty, penalty.canonical(**known), loss.at(f"the objective of {penalty.convention}", **known)
+    return penalty.canonical(**known), loss.at(f"the objective of {penalty.convention}", **known)
 
 
 def _residuals(weights: np.ndarray, data: Any, moments: Moments, centred: bool) -> tuple[float, np.ndarray]:
@@ -253,122 +248,37 @@ def _kkt_residual(gradient: np.ndarray, offset: np.ndarray, l1: np.ndarray, l2: 
     return worst / (scale or float(np.max(np.abs(gradient) + l2 * np.abs(offset) + l1)) or 1.0)
 
 
-def _duality_gap(
-    weights: np.ndarray,
-    gradient: np.ndarray,
-    mean_square: float,
-    offset: np.ndarray,
-    l1: np.ndarray,
-    l2: np.ndarray,
-    moments: Moments,
-) -> float:
-    """The smallest gap over the feasible multiples of the residual (the formulas are at the top of this file).
+def _distance_bound(point: PenalisedPoint, gap: float) -> float | None:
+    """sqrt(2 gap / mu), plus what rounding can hide.
+
+    J is strongly convex in the norm of H: |w - w*|_H <= sqrt(2 gap), and a gradient that is off by e moves the
+    minimiser by at most the dual norm of e. Diagonal lower bounds of H stand for it: H >= diag(l2); H >= c D with
+    D = diag(H) and c the least eigenvalue of D^-1/2 H D^-1/2, which columns 1e12 apart in scale leave alone; and
+    H >= its own least eigenvalue.
 
     Args:
-        weights: w, (d,).
-        gradient: g = Xc'(yc - Xc w)/n, (d,).
-        mean_square: |yc - Xc w|^2 / n.
-        offset: v = w - c, (d,).
-        l1: Canonical L1 strengths, (d,).
-        l2: Canonical L2 strengths, (d,).
-        moments: The moments, for features without any penalty.
-
-    Returns:
-        The gap in canonical units, at least 0.
-    """
-    explained = 0.0
-    free = (l1 == 0) & (l2 == 0)
-    if free.any():
-        # A dual point must be orthogonal to columns without a penalty: fit them to the residual first, as the mean was.
-        gradient, mean_square, explained = _without_free_features(weights, free, moments)
-    size = np.abs(gradient)
-    bounded, curved = (l2 == 0) & (size > 0), l2 > 0
-    largest = float(np.min(l1[bounded] / size[bounded], initial=np.inf))
-
-    def slope(alpha: float) -> float:
-        # d gap / d alpha, increasing in alpha
-        beyond = np.maximum(alpha * size[curved] - l1[curved], 0)
-        return (alpha - 1) * mean_square - offset @ gradient + float(np.sum(size[curved] * beyond / l2[curved]))
-
-    alpha = _root(slope, l1[curved & (size > 0)] / size[curved & (size > 0)], largest)
-    dual = alpha * gradient
-    clipped = np.clip(dual, -l1, l1)
-    off_curve = (dual - clipped - l2 * offset)[curved]
-    off_kink = np.abs(offset) * (l1 - clipped * np.sign(offset))
-    misfit = ((1 - alpha) ** 2 * mean_square + explained) / 2
-    return float(misfit + np.sum(off_curve**2 / (2 * l2[curved])) + np.sum(off_kink))
-
-
-def _root(slope: Callable[[float], float], kinks: np.ndarray, largest: float) -> float:
-    """The root in [0, largest] of an increasing function that is linear between its kinks, or the nearer end.
-
-    Args:
-        slope: The function.
-        kinks: Where its slope changes, in any order.
-        largest: The upper end; may be infinite.
-
-    Returns:
-        The root.
-    """
-    knots = np.unique(np.concatenate([[0.0], kinks[kinks < largest]]))
-    if slope(0.0) >= 0:
-        return 0.0
-    below = bisect.bisect_left(range(len(knots)), True, key=lambda k: slope(knots[k]) >= 0) - 1
-    left = float(knots[below])
-    right = float(knots[below + 1]) if below + 1 < len(knots) else min(largest, left + 1.0)
-    rise = slope(right) - slope(left)
-    # Beyond the last knot the line goes on: the root may lie to the right of `right`.
-    return min(left - slope(left) * (right - left) / rise, largest) if rise > 0 else right
-
-
-def _without_free_features(weights: np.ndarray, free: np.ndarray, moments: Moments) -> tuple[np.ndarray, float, float]:
-    """The residual made orthogonal to the columns that bear no penalty.
-
-    Args:
-        weights: w, (d,).
-        free: Which columns bear none, (d,).
-        moments: The moments.
-
-    Returns:
-        Xc'r'/n for the residual r' left, (d,), exactly 0 in the free entries; |r'|^2/n; and |r - r'|^2/n.
-    """
-    root = moments.square_root()
-    features, target = root[:, :-1], root[:, -1]
-    residual = target - features @ weights
-    columns = features[:, free]
-    norms = np.linalg.norm(columns, axis=0)
-    columns = columns / np.where(norms > 0, norms, 1.0)
-    fitted = columns @ np.linalg.lstsq(columns, residual, rcond=None)[0]
-    left = residual - fitted
-    gradient = np.where(free, 0.0, features.T @ left) / moments.num_rows
-    return gradient, float(left @ left) / moments.num_rows, float(fitted @ fitted) / moments.num_rows
-
-
-def _distance_bound(gap: float, weights: np.ndarray, rss: float, l2: np.ndarray, moments: Moments) -> float | None:
-    """sqrt(2 gap / mu) with mu the strong convexity of J, plus what rounding of the gradient can hide.
-
-    A gradient that is off by e moves the minimiser by up to |e|/mu, and one computed in float64 is off by a few
-    eps |Xc_j| (|yc| + sum_k |Xc_k| |w_k|) / n.
-
-    Args:
-        gap: The gap without the intercept's part, canonical.
-        weights: w, (d,).
-        rss: |yc - Xc w|^2.
-        l2: Canonical L2 strengths, (d,).
-        moments: The moments.
+        point: The weight vector and its problem.
+        gap: Its gap, the intercept's part left out.
 
     Returns:
         The bound, or None where mu cannot be shown to be positive.
     """
-    n, d = moments.num_rows, moments.num_features
-    mu = float(np.min(l2))
-    if n > d:
-        # eigvalsh is exact for a matrix within d eps |Sxx| of this one. With n <= d centred rows the least is 0.
-        eigenvalues = np.linalg.eigvalsh(moments.Sxx)
-        mu += max(0.0, float(eigenvalues[0] - d * _EPS * eigenvalues[-1])) / n
-    if mu <= 0:
+    features, d = point.root[:, :-1], len(point.weights)
+    hessian = features.T @ features / point.num_rows + np.diag(point.l2)
+    diagonal = np.diag(hessian)
+    if not np.all(diagonal > 0):
         return None
-    norms = np.sqrt(np.diag(moments.Sxx))
-    size = math.sqrt(moments.Syy) + math.sqrt(rss) + float(norms @ np.abs(weights))
-    rounding = 4 * _EPS * size * float(np.linalg.norm(norms)) / n + 4 * _EPS * float(np.linalg.norm(l2 * weights))
-    return math.sqrt(2 * gap / mu) + rounding / mu
+    scale = np.sqrt(diagonal)
+    lower_bounds = [point.l2, _least_eigenvalue(hessian / scale / scale[:, None]) * diagonal]
+    lower_bounds.append(np.full(d, _least_eigenvalue(hessian)))
+    lower_bounds = [bound for bound in lower_bounds if np.all(bound > 0)]
+    if not lower_bounds:
+        return None
+    rounding = min(float(np.linalg.norm(point.rounding() / np.sqrt(bound))) for bound in lower_bounds)
+    return (math.sqrt(2 * gap) + rounding) / math.sqrt(max(float(np.min(bound)) for bound in lower_bounds))
+
+
+def _least_eigenvalue(matrix: np.ndarray) -> float:
+    """Return a lower bound of the least eigenvalue of a symmetric matrix, for all that rounding does."""
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    return float(eigenvalues[0] - 4 * len(matrix) * np.finfo(np.float64).eps * eigenvalues[-1])

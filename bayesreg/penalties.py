@@ -107,6 +107,26 @@ class Penalty:
             raise ValueError(f"l1_ratio is one number, but the shares l1 / (l1 + l2) of the features are {shares}")
         return float(shares[0])
 
+    def per_feature(self, num_features: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The strengths as typed and the centre, one a feature.
+
+        Args:
+            num_features: The number of features d.
+
+        Returns:
+            l1, l2 and centre, each (d,) and read-only.
+
+        Raises:
+            ValueError: If one of them is a vector of another length.
+        """
+        for name in ("l1", "l2", "centre"):
+            value = getattr(self, name)
+            if np.ndim(value) and len(value) != num_features:
+                raise ValueError(
+                    f"{name} of the penalty has {len(value)} entries, but there are {num_features} features"
+                )
+        return tuple(np.broadcast_to(np.float64(v), (num_features,)) for v in (self.l1, self.l2, self.centre))
+
     def to(self, convention: str, **knowledge: Any) -> Penalty:
         """The same penalty in the words of another convention.
 
@@ -235,7 +255,7 @@ class Penalty:
         )
         return weights - _like(self.centre, weights), l1, l2
 
-    def largest_useful(self, moments: Moments, **knowledge: Any) -> float | np.ndarray:
+    def largest_useful(self, data: RegressionData | Moments, **knowledge: Any) -> float | np.ndarray:
         """The smallest l1, in this penalty's convention, at which every weight is at the centre.
 
             max_j |Xc'(yc - Xc c)|_j / n    in the canonical objective, with or without an L2 term.
@@ -243,30 +263,24 @@ class Penalty:
         With a vector of strengths, the smallest multiple of that vector.
 
         Args:
-            moments: The moments of the data.
-            **knowledge: As for `to`; `num_rows` is taken from the moments.
+            data: The rows or their moments.
+            **knowledge: As for `to`; `num_rows` is taken from the data.
 
         Returns:
             A float, or (d,) where `l1` is a vector; any larger l1 gives the same fit.
 
         Raises:
-            TypeError: If `moments` are not Moments.
             ValueError: If `l1` is a vector with zeros: those features can leave the centre at any strength.
         """
-        if not hasattr(moments, "residuals"):
-            raise TypeError(f"largest_useful takes Moments (Moments.from_data(data)), got {type(moments).__name__}")
+        from bayesreg.moments import as_moments  # the one method that needs data: the rest of the module is a leaf
+
+        moments = as_moments(data)
         if np.ndim(self.l1) and not np.all(self.l1):
             raise ValueError(f"no multiple of l1={self.l1!r} keeps the features of strength 0 at the centre")
-        pattern = np.asarray(self.l1) if np.ndim(self.l1) else np.ones(())
-        centre = np.broadcast_to(np.asarray(self.centre, dtype=np.float64), (moments.num_features,))
-        _, cross = moments.residuals(centre)
-        unit = (
-            get_convention(self.convention)
-            .to_canonical("l1")
-            .at(f"a strength in {self.convention}", **{**knowledge, "num_rows": moments.num_rows})
-        )
-        largest = float(np.max(np.abs(cross) / pattern)) / moments.num_rows / unit
-        return largest * pattern if pattern.ndim else largest
+        pattern = np.asarray(self.l1 if np.ndim(self.l1) else 1.0)
+        _, cross = moments.residuals(self.per_feature(moments.num_features)[2])
+        largest = float(np.max(np.abs(cross) / pattern)) / moments.num_rows * pattern
+        return Penalty(l1=largest).to(self.convention, **{**knowledge, "num_rows": moments.num_rows}).l1
 
     def original_units(self, data: RegressionData | Moments, **knowledge: Any) -> Penalty:
         """The penalty on the weights of the original columns that the standardised fit with this one minimises.
