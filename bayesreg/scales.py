@@ -16,13 +16,19 @@ import pyro.distributions as dist
 import torch
 from torch.distributions import biject_to
 
-# Looked up by name when a file or a command line says one: nothing else can be named there, and nothing is evaluated.
+# The distributions that a file or a command line can name, and their parameters: nothing else can be named there, and
+# nothing is evaluated.
 DISTRIBUTIONS = {
-    name: getattr(dist, name)
-    for name in (
-        "HalfNormal", "HalfCauchy", "LogNormal", "Gamma", "InverseGamma", "Exponential", "Uniform", "Weibull", "Chi2",
-    )
-}  # fmt: skip
+    "HalfNormal": ("scale",),
+    "HalfCauchy": ("scale",),
+    "LogNormal": ("loc", "scale"),
+    "Gamma": ("concentration", "rate"),
+    "InverseGamma": ("concentration", "rate"),
+    "Exponential": ("rate",),
+    "Uniform": ("low", "high"),
+    "Weibull": ("scale", "concentration"),
+    "Chi2": ("df",),
+}
 
 Scale = float | np.ndarray | dist.Distribution
 
@@ -128,15 +134,13 @@ def in_float64(distribution: dist.Distribution, device: torch.device | str = "cp
 
 
 def _parameters(distribution: dist.Distribution) -> dict[str, float] | None:
-    names = getattr(distribution, "arg_constraints", None)
-    if not names or type(distribution).__name__ not in DISTRIBUTIONS:
+    name = type(distribution).__name__
+    if name not in DISTRIBUTIONS or type(distribution) is not getattr(dist, name):
         return None
     values = {}
-    for name in names:
-        number = getattr(distribution, name).detach().cpu().numpy()
-        values[name] = float(str(number)) if number.dtype == np.float32 else float(number)
-    if isinstance(distribution, dist.Chi2):
-        return {"df": values["df"]}
+    for parameter in DISTRIBUTIONS[name]:
+        number = getattr(distribution, parameter).detach().cpu().numpy()
+        values[parameter] = float(str(number)) if number.dtype == np.float32 else float(number)
     return values
 
 
@@ -188,13 +192,13 @@ def scale_from_dict(value: Any, argument: str = "scale") -> Scale:
     name, mask = table.pop("distribution", None), table.pop("mask", True)
     if name not in DISTRIBUTIONS:
         raise ValueError(f"{argument}: distribution must be one of {', '.join(DISTRIBUTIONS)}, got {name!r}")
-    wanted = ["df"] if name == "Chi2" else list(DISTRIBUTIONS[name].arg_constraints)
+    wanted = DISTRIBUTIONS[name]
     if set(table) != set(wanted) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in table.values()):
         raise ValueError(f"{argument}: {name} takes the numbers {', '.join(wanted)}, got {table}")
     if not isinstance(mask, bool):
         raise ValueError(f"{argument}: mask must be true or false, got {mask!r}")
     try:
-        distribution = DISTRIBUTIONS[name](
+        distribution = getattr(dist, name)(
             **{key: torch.tensor(float(number), dtype=torch.float64, device="cpu") for key, number in table.items()},
             validate_args=True,
         )

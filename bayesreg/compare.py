@@ -1,0 +1,376 @@
+"""MAP against penalised training: every road to the same point, each judged by a certificate.
+
+The prior and the noise scale say one lambda (`bayesreg.conventions`). The MAP under the prior, found in posterior units, and the
+penalised fit at that lambda, found in loss units, must then be the same point; `compare` finds it by several routes that share
+no code and certifies each against the penalty. A route passes where its relative gap is below its stated tolerance, which is
+never above a tenth of the gap that a factor 2 in lambda leaves: what passes could not have passed at the wrong lambda.
+
+Each gap is an upper bound of J(w) - min J, relative to J(0): the smaller of the route's own duality gap and J(w) minus the best
+dual objective that any route's certificate holds. Both are rigorous; the second is the tighter one at a kink.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesreg.certificates import Certificate, certify
+from bayesreg.data import RegressionData, require_rows
+from bayesreg.inference.auto_delta import auto_delta
+from bayesreg.inference.map import MapEstimate, map_estimate
+from bayesreg.moments import Moments, as_moments
+from bayesreg.optimum import penalised_optimum
+from bayesreg.penalties import Penalty
+from bayesreg.training import largest_stable_step, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesreg.model import LinearRegression
+
+EXACT_TOLERANCE = 1e-8
+AUTO_DELTA_TOLERANCE = 1e-4
+SUBGRADIENT_TOLERANCE = 1e-2
+# A pass must be out of reach of the wrong lambda by this factor.
+_MARGIN = 0.1
+_MOST_MINIBATCH_STEPS = 5000
+_BATCH_SIZE = 5
+_LEARNING_RATE = 0.003
+_AUTO_DELTA_STEPS = (3000, 9000)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to the point, and how close it came.
+
+    Attributes:
+        name: What was run.
+        weights: Its weights ``(d,)``.
+        intercept: Its intercept; None where the best one for the weights is meant.
+        noise_scale: The noise scale it found or was given.
+        objective: J(w, b), ``mean-half-squared``.
+        relative_gap: Upper bound of (J - min J) / J(0); None under a flat prior.
+        kkt_residual: As `certify` defines it.
+        weight_difference: max_j |w_j - w_j of the first route|.
+        fit_difference: Root mean square over the rows of (fitted value - that of the first route), centred.
+        l1_norm_difference: | |w|_1 - |w of the first route|_1 |.
+        zeros: Number of weights exactly at the penalty's centre.
+        seconds: Wall time.
+        tolerance: What its gap (its KKT residual under a flat prior) is held to.
+        passed: Whether it is met.
+    """
+
+    name: str
+    weights: np.ndarray = field(repr=False)
+    intercept: float | None
+    noise_scale: float
+    objective: float
+    relative_gap: float | None
+    kkt_residual: float
+    weight_difference: float
+    fit_difference: float
+    l1_norm_difference: float
+    zeros: int
+    seconds: float
+    tolerance: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        routes: One `Route` a road, the independent optimum first.
+        wrong: The optima at lambda / 2 and 2 lambda, judged against lambda at the strictest tolerance: they must fail. Empty
+            under a flat prior, which has no lambda.
+        penalty: The penalty that the prior stands for, ``mean-half-squared``.
+        noise_scale: The noise scale at which it does: known, or at the joint mode.
+        unique: Whether strong convexity makes the minimiser unique; where not, compare fitted values and not weights.
+        estimate: The `MapEstimate`.
+    """
+
+    routes: tuple[Route, ...]
+    wrong: tuple[Route, ...]
+    penalty: Penalty
+    noise_scale: float
+    unique: bool
+    estimate: MapEstimate
+
+    @property
+    def passed(self) -> bool:
+        """Whether each route meets its tolerance, and each wrong lambda fails."""
+        return all(route.passed for route in self.routes) and not any(route.passed for route in self.wrong)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a route to the same point.
+
+        Returns:
+            A DataFrame with the fields of `Route`, but for the weights.
+        """
+        import pandas as pd
+
+        columns = [name for name in Route.__dataclass_fields__ if name not in ("weights", "intercept")]
+        return pd.DataFrame([{name: getattr(route, name) for name in columns} for route in self.routes])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison in the words of JSON: the verdict, lambda, the routes and the wrong lambdas."""
+
+        def row(route: Route) -> dict[str, Any]:
+            values = {name: getattr(route, name) for name in Route.__dataclass_fields__}
+            return values | {"weights": route.weights.tolist()}
+
+        def number(value: float | np.ndarray) -> float | list[float]:
+            return float(value) if np.ndim(value) == 0 else np.asarray(value).tolist()
+
+        penalty = {name: number(getattr(self.penalty, name)) for name in ("l1", "l2", "centre")}
+        return {
+            "passed": self.passed,
+            "penalty": penalty | {"convention": self.penalty.convention},
+            "noise_scale": self.noise_scale,
+            "unique": self.unique,
+            "routes": [row(route) for route in self.routes],
+            "wrong_lambda": [row(route) for route in self.wrong],
+        }
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What a route came back with, before it is judged."""
+
+    name: str
+    weights: np.ndarray
+    intercept: float | None
+    noise_scale: float
+    seconds: float
+    tolerance: float
+    certificate: Certificate
+
+
+def compare(
+    model: LinearRegression,
+    data: RegressionData,
+    noise_scale: float | None = None,
+    prior_scale: float | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Find the mode by every route, and certify each against the penalty that the prior stands for.
+
+    Routes: an independent optimum (normal equations, or an interior point under a Laplace prior), `map_estimate`, Pyro's
+    AutoDelta, penalised SGD (L2 by ``weight_decay``; L1 by proximal and by subgradient steps) and scikit-learn.
+    Tolerances of the relative gap: 1e-8; AutoDelta 1e-4; subgradient 1e-2; each at most a tenth of the gap that a factor 2 in
+    lambda leaves. With learned noise, lambda is that of the noise scale at the joint mode.
+
+    Args:
+        model: The model.
+        data: Rows: training needs them.
+        noise_scale: Conditions on this value of a learned noise scale.
+        prior_scale: Conditions on this value of a learned prior scale.
+        seed: Seeds the training.
+        progress: Called with the name of each route before it starts.
+
+    Returns:
+        The `Comparison`.
+
+    Raises:
+        TypeError: ``data`` are not rows.
+        ValueError: The mode does not exist (see `map_estimate`).
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> result = br.compare(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+        >>> result.passed
+        True
+    """
+    rows = require_rows(data, "compare")
+    model = model.conditioned(noise_scale, prior_scale)
+    tell = progress or (lambda name: None)
+    moments = as_moments(rows)
+    centred = moments if model.intercept else moments.about_origin()
+    estimate = map_estimate(model, rows)
+    penalty = estimate.penalty
+
+    def judge(weights: Any, intercept: float | None) -> Certificate:
+        return certify(weights, rows, penalty, (intercept if model.intercept else False))
+
+    wrong = _wrong_optima(penalty, centred)
+    wrong_certificates = [judge(weights, None) for _, weights in wrong]
+    tolerance = _Tolerance(judge(estimate.weights, estimate.intercept), wrong_certificates)
+
+    findings: list[_Finding] = []
+
+    def route(name: str, nominal: float, find: Callable[[], tuple[Any, float | None, float]]) -> None:
+        tell(name)
+        started = time.perf_counter()
+        weights, intercept, noise = find()
+        seconds = time.perf_counter() - started
+        weights = np.asarray(weights, dtype=np.float64)
+        certificate = judge(weights, intercept)
+        findings.append(_Finding(name, weights, intercept, noise, seconds, tolerance.of(nominal), certificate))
+
+    noise = estimate.noise_scale
+    independent = "interior point" if penalty.kind == "l1" else "normal equations"
+    route(independent, EXACT_TOLERANCE, lambda: (penalised_optimum(centred, penalty), None, noise))
+
+    def by_map() -> tuple[Any, float | None, float]:
+        found = map_estimate(model, rows)  # again, for its time
+        return found.weights, found.intercept, found.noise_scale
+
+    route("map_estimate", EXACT_TOLERANCE, by_map)
+    route("Pyro AutoDelta", AUTO_DELTA_TOLERANCE, lambda: _by_auto_delta(model, rows, judge, tolerance))
+    if penalty.kind == "l1":
+        route("SGD, proximal step", EXACT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "proximal", noise))
+        route("SGD, subgradient", SUBGRADIENT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "subgradient", noise))
+    else:
+        name = "SGD, weight_decay" if penalty.kind == "l2" else "SGD"
+        route(name, EXACT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "proximal", noise))
+    if np.ndim(penalty.strength) == 0 and not np.any(penalty.centre):  # scikit-learn holds no other
+        route("scikit-learn", EXACT_TOLERANCE, lambda: _by_scikit_learn(model, rows, penalty, noise))
+
+    certificates = [finding.certificate for finding in findings]
+    floor = _best_dual_value(certificates)
+    first = findings[0]
+    routes = tuple(_judged(finding, first, centred, penalty, floor) for finding in findings)
+    strict = tolerance.of(EXACT_TOLERANCE)
+    wrong_findings = [
+        _Finding(name, weights, None, noise, 0.0, strict, certificate)
+        for (name, weights), certificate in zip(wrong, wrong_certificates, strict=True)
+    ]
+    return Comparison(
+        routes=routes,
+        wrong=tuple(_judged(finding, first, centred, penalty, floor) for finding in wrong_findings),
+        penalty=penalty,
+        noise_scale=noise,
+        unique=penalty.kind == "none" or certificates[0].distance_bound is not None,
+        estimate=estimate,
+    )
+
+
+# --- routes
+
+
+def _by_auto_delta(
+    model: LinearRegression, rows: RegressionData, judge: Callable[..., Certificate], tolerance: _Tolerance
+) -> tuple[Any, float | None, float]:
+    for steps in _AUTO_DELTA_STEPS:
+        found = auto_delta(model, rows, steps)
+        if tolerance.met_by(judge(found.weights, found.intercept), AUTO_DELTA_TOLERANCE):
+            break
+    return found.weights, found.intercept, found.noise_scale
+
+
+def _by_training(
+    model: LinearRegression, rows: RegressionData, penalty: Penalty, seed: int, l1_update: str, noise: float
+) -> tuple[Any, float | None, float]:
+    batch_size = min(_BATCH_SIZE, rows.num_rows)
+    steps_per_epoch = -(-rows.num_rows // batch_size)
+    stable = largest_stable_step(rows, penalty, batch_size=batch_size, intercept=model.intercept)
+    run = train(
+        rows,
+        penalty,
+        epochs=max(1, min(100, _MOST_MINIBATCH_STEPS // steps_per_epoch)),
+        batch_size=batch_size,
+        learning_rate=min(_LEARNING_RATE, 0.5 * stable),
+        seed=seed,
+        l1_update=l1_update,
+        finish=True,
+        intercept=model.intercept,
+    )
+    return run.weights, run.intercept, noise
+
+
+def _by_scikit_learn(
+    model: LinearRegression, rows: RegressionData, penalty: Penalty, noise: float
+) -> tuple[Any, float | None, float]:
+    from sklearn.exceptions import ConvergenceWarning as SolverWarning
+    from sklearn.linear_model import Lasso, LinearRegression, Ridge
+
+    intercept, num_rows = model.intercept, rows.num_rows
+    if penalty.kind == "none":
+        solver = LinearRegression(fit_intercept=intercept)
+    elif penalty.kind == "l2":
+        strength = penalty.to("sklearn-ridge", num_rows=num_rows).strength
+        solver = Ridge(alpha=strength, fit_intercept=intercept, solver="svd")
+    else:
+        strength = penalty.to("sklearn-lasso", num_rows=num_rows).strength
+        solver = Lasso(alpha=strength, fit_intercept=intercept, tol=1e-12, max_iter=200_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SolverWarning)  # the certificate says how far it is
+        solver.fit(rows.features, rows.target)
+    return solver.coef_, float(solver.intercept_), noise
+
+
+# --- verdicts
+
+
+class _Tolerance:
+    """A route's tolerance: its nominal one, and at most a tenth of what the wrong lambda leaves."""
+
+    def __init__(self, right: Certificate, wrong: list[Certificate]):
+        self._floor = _best_dual_value([right])
+        gaps = [_relative_gap(certificate, self._floor) for certificate in wrong]
+        self._ceiling = _MARGIN * min(gaps) if gaps else np.inf
+
+    def of(self, nominal: float) -> float:
+        return float(min(nominal, self._ceiling))
+
+    def met_by(self, certificate: Certificate, nominal: float) -> bool:
+        return _measure(certificate, self._floor) <= self.of(nominal)
+
+
+def _wrong_optima(penalty: Penalty, moments: Moments) -> list[tuple[str, np.ndarray]]:
+    if penalty.kind == "none":
+        return []
+
+    def scaled(factor: float) -> Penalty:
+        return Penalty(np.multiply(penalty.l1, factor), np.multiply(penalty.l2, factor), penalty.centre)
+
+    return [(name, penalised_optimum(moments, scaled(factor))) for name, factor in (("lambda / 2", 0.5), ("2 lambda", 2.0))]
+
+
+def _best_dual_value(certificates: list[Certificate]) -> float | None:
+    """Return the largest value that a certificate proves the minimum to reach; None without a penalty."""
+    values = [certificate.objective - certificate.gap for certificate in certificates if certificate.gap is not None]
+    return max(values) if values else None
+
+
+def _relative_gap(certificate: Certificate, floor: float | None) -> float | None:
+    if certificate.gap is None:
+        return None
+    if certificate.gap == 0.0:
+        return 0.0
+    gap = min(certificate.gap, max(certificate.objective - floor, 0.0))
+    return certificate.relative_gap * (gap / certificate.gap)
+
+
+def _measure(certificate: Certificate, floor: float | None) -> float:
+    gap = _relative_gap(certificate, floor)
+    return certificate.kkt_residual if gap is None else gap
+
+
+def _judged(finding: _Finding, first: _Finding, moments: Moments, penalty: Penalty, floor: float | None) -> Route:
+    difference = finding.weights - first.weights
+    root = moments.square_root()
+    return Route(
+        name=finding.name,
+        weights=finding.weights,
+        intercept=finding.intercept,
+        noise_scale=finding.noise_scale,
+        objective=finding.certificate.objective,
+        relative_gap=_relative_gap(finding.certificate, floor),
+        kkt_residual=finding.certificate.kkt_residual,
+        weight_difference=float(np.abs(difference).max()),
+        fit_difference=float(np.linalg.norm(root[:, :-1] @ difference) / np.sqrt(moments.num_rows)),
+        l1_norm_difference=float(abs(np.abs(finding.weights).sum() - np.abs(first.weights).sum())),
+        zeros=int(np.sum(finding.weights == penalty.centre)),
+        seconds=finding.seconds,
+        tolerance=finding.tolerance,
+        passed=bool(_measure(finding.certificate, floor) <= finding.tolerance),
+    )
