@@ -1,11 +1,12 @@
 """The command line: parses, calls, writes. What it calls is imported where it is called, so that it answers at once.
 
 Exit status: 0 fine; 1 a verdict or a convergence check failed; 2 bad input, or a file that cannot be read or written;
-130 interrupted.
+130 interrupted. With BAYESREG_TRACEBACK=1 in the environment an error keeps its traceback.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -30,9 +31,9 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("bayesreg: interrupted; nothing was written", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            raise
         except (ValueError, TypeError, OSError) as error:
+            if os.environ.get("BAYESREG_TRACEBACK"):
+                raise
             typer.echo(f"bayesreg: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(BAD_INPUT) from error
 

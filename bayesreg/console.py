@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesreg.posterior import Posterior
+    from bayesreg.runs import Sampled
 
 FLAGS = {
     "num_rows": "--rows",
@@ -80,6 +82,28 @@ def number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None or value != value else f"{value:.{digits}g}"
 
 
+def rounded(value: float, spread: float) -> str:
+    """Return a number with as many decimals as three digits of its spread have, so that a column lines up.
+
+    Args:
+        value: The number; a dash stands for NaN.
+        spread: What it may differ by and mean the same.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> rounded(-0.104123, 0.0391), rounded(1234.5, 178.0)
+        ('-0.1041', '1,234')
+    """
+    if not math.isfinite(value):
+        return "-"
+    if not (math.isfinite(spread) and spread > 0) or not 1e-6 < spread < 1e9:
+        return number(value)
+    decimals = max(0, 2 - math.floor(math.log10(spread)))
+    return f"{value:,.{decimals}f}"
+
+
 def verdict(passed: bool) -> Text:
     """Return a verdict in its colour."""
     return Text("pass", style="green") if passed else Text("FAIL", style="bold red")
@@ -132,26 +156,18 @@ def show_environment(out: Console, found: Mapping[str, Any]) -> None:
     out.print(made)
 
 
-def show_run(
-    out: Console, posterior: Posterior, summaries: Mapping[str, pd.DataFrame], messages: Sequence[str], folder: str
-) -> None:
+def show_run(out: Console, sampled: Sampled, folder: str) -> None:
     """Print the posterior of `bayesreg run`.
 
     Args:
         out: Where to print.
-        posterior: The posterior, as sampled.
-        summaries: Its summaries by units.
-        messages: What the convergence checks found; empty where they passed.
+        sampled: The posterior, its summaries and what its checks said.
         folder: The folder that was written.
     """
-    label(
-        out,
-        "Posterior",
-        f"{posterior.num_chains} chains x {posterior.num_draws:,} draws by {posterior.method} ({posterior.reason})",
-    )
-    for units, summary in summaries.items():
+    label(out, "Posterior", _described(sampled.posterior))
+    for units, summary in sampled.summaries.items():
         out.print(summary_table(summary, title=f"{units} units"))
-    label(out, "Checks", *([verdict(True)] if not messages else [verdict(False), " " + "; ".join(messages)]))
+    label(out, "Checks", *_checked(sampled))
     label(out, "Written", folder)
 
 
@@ -166,12 +182,12 @@ def summary_table(summary: pd.DataFrame, title: str) -> Table:
         The table.
     """
     lower, upper = (next(name for name in summary if name.endswith(end)) for end in ("_lower", "_upper"))
-    interval = lower.removesuffix("_lower").replace("_", " ").replace("eti", "equal-tailed")
+    interval = lower.removesuffix("_lower").split("_")[1] + " interval"
     made = table("", "mean", "sd", interval, "R-hat", "ESS", title=title)
     for name, row in summary.head(MOST_ROWS).iterrows():
-        bounds = f"{number(row[lower])} to {number(row[upper])}"
+        mean, sd, low, high = (rounded(row[column], row["sd"]) for column in ("mean", "sd", lower, upper))
         ess = min(row["ess_bulk"], row["ess_tail"])
-        made.add_row(str(name), number(row["mean"]), number(row["sd"]), bounds, number(row["r_hat"]), f"{ess:,.0f}")
+        made.add_row(str(name), mean, sd, f"{low} to {high}", rounded(row["r_hat"], 0.1), rounded(ess, 100.0))
     if len(summary) > MOST_ROWS:
         made.add_row(f"... {len(summary) - MOST_ROWS} more in the file", *[""] * 5)
     return made
@@ -180,6 +196,15 @@ def summary_table(summary: pd.DataFrame, title: str) -> Table:
 def label(out: Console, name: str, *parts: str | Text) -> None:
     """Print a line that starts with a name in bold."""
     out.print(Text.assemble((f"{name:<11}", "bold"), *parts))
+
+
+def _described(posterior: Posterior) -> str:
+    chains, draws = posterior.num_chains, posterior.num_draws
+    return f"{chains} chain{'s' * (chains > 1)} x {draws:,} draws by {posterior.method} ({posterior.reason})"
+
+
+def _checked(sampled: Sampled) -> list[str | Text]:
+    return [verdict(False), " " + "; ".join(sampled.warnings)] if sampled.warnings else [verdict(True)]
 
 
 def _needs(names: tuple[str, ...]) -> str:

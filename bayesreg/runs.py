@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyro.distributions as dist
 
-from bayesreg.compare import Comparison, compare
 from bayesreg.conventions import prior_for
 from bayesreg.data import RegressionData, load_diabetes
 from bayesreg.model import LinearRegression
@@ -25,12 +24,18 @@ from bayesreg.sampling import sample
 from bayesreg.settings import RunSettings
 from bayesreg.warnings import ConvergenceWarning
 
+if TYPE_CHECKING:
+    from bayesreg.compare import Comparison
+
 # The demo, in standard units. The noise is about the residual standard deviation of least squares on the diabetes data.
 DEMO_NOISE_SCALE = 0.7
 DEMO_PENALTIES = {
     "gaussian": L2(0.1, convention="torch-mse-mean"),
     "laplace": L1(0.05, convention="torch-mse-mean"),
 }
+
+# Enough for the convergence checks of a Markov chain on these data, in seconds; the exact engine has no warm-up.
+DEMO_DRAWS = {"draws": 500, "tune": 200, "chains": 4}
 
 Stages = Callable[..., AbstractContextManager[None]]
 
@@ -124,6 +129,8 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
         One demonstration a penalty.
     """
     with stages("reading the data"):
+        from bayesreg.compare import compare  # with every optimiser that it compares: no run needs them
+
         rows = load_diabetes()
         data = rows.standardized()
     shown = []
@@ -132,7 +139,9 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
         with stages(f"{kind} prior: every route to its MAP"):
             comparison = compare(LinearRegression(prior, noise_scale=DEMO_NOISE_SCALE), data)
         with stages(f"{kind} prior: sampling", spinner=False):
-            posterior, found = _sample(LinearRegression(prior, noise_scale=dist.HalfNormal(1.0)), data, seed=seed)
+            posterior, found = _sample(
+                LinearRegression(prior, noise_scale=dist.HalfNormal(1.0)), data, seed=seed, **DEMO_DRAWS
+            )
         with stages(f"{kind} prior: writing"):
             sampled = Sampled(posterior, write_posterior(run.folder, posterior, f"-{kind}"), found)
         shown.append(Demonstration(penalty, prior, comparison, sampled))

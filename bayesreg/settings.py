@@ -6,7 +6,6 @@ Nothing heavy is imported until the data are read or the model is made.
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 import math
 import re
@@ -237,7 +236,7 @@ def _distribution(name: str, arguments: list[str], argument: str) -> dict[str, A
         raise ValueError(
             f"{argument}: unknown distribution {name!r}; accepted: {', '.join(_closest(name, list(DISTRIBUTIONS)))}"
         )
-    names = [key for key in inspect.signature(DISTRIBUTIONS[name]).parameters if key != "validate_args"]
+    names = DISTRIBUTIONS[name]
     table: dict[str, Any] = {}
     for position, text in enumerate(filter(None, arguments)):
         key, _, number = text.rpartition("=")

@@ -1,13 +1,20 @@
 """The command line: what it prints, writes and refuses, in this process and in real ones."""
 
+import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import bayesreg as br
 from bayesreg.cli import app
 
 CONVERT = ["convert", "--convention", "torch-mse-mean", "--l2", "3", "--noise-scale", "0.01", "--rows", "20"]
@@ -72,7 +79,7 @@ def test_convert_says_which_flag_names_the_prior():
     found = call_json("convert", "--convention", "sklearn-lasso", "--l1", "0.1", "--rows", 5)
     assert found["prior"] == [] and found["needs"] == ["--noise-scale"]
     assert (
-        "Prior  needs --noise-scale"
+        "Prior      needs --noise-scale"
         in call("convert", "--convention", "sklearn-lasso", "--l1", "0.1", "--rows", 5).stdout
     )
 
@@ -140,7 +147,6 @@ def test_convert_and_help_import_neither_torch_nor_numpy_and_answer_at_once():
 
 
 def test_doctor_names_versions_and_the_device_or_why_there_is_none():
-    torch = pytest.importorskip("torch")
     found = call_json("doctor")
     assert found["python"] == sys.version.split()[0] and found["torch"] == torch.__version__
     assert found["versions"]["pyro-ppl"]
@@ -157,6 +163,352 @@ def test_doctor_fails_where_torch_does(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     found = call_json("doctor", status=1)
     assert "cannot be imported" in found["torch"] and found["cuda"]["devices"] == []
+
+
+# ---- run
+
+KNOWN = ["--prior", "gaussian", "--scale", "0.5", "--noise-scale", "0.7", "--draws", "50"]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A small CSV file; two of its columns are related to the price."""
+    generator = np.random.default_rng(5)
+    features = generator.normal(size=(30, 3)) * [1.0, 10.0, 0.1] + [0.0, 100.0, 5.0]
+    price = 200.0 + features @ [3.0, 0.5, 0.0] + generator.normal(size=30)
+    path = tmp_path / "houses.csv"
+    pd.DataFrame(features, columns=["size", "age", "rooms"]).assign(price=price).to_csv(path, index=False)
+    return path
+
+
+def left_behind(folder):
+    """The names of what is there beside the tables that the tests made."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix not in (".csv", ".toml", ".parquet"))
+
+
+def test_run_writes_draws_summaries_settings_and_a_manifest(table, tmp_path):
+    out = tmp_path / "runs" / "one"
+    result = call("run", "--data", table, "--target", "price", *KNOWN, "--seed", 3, "--out", out)
+    assert result.exit_code == 0 and result.stderr == "", result.stderr
+    assert (
+        "weights[rooms]" in result.stdout
+        and "original units" in result.stdout
+        and str(out) in " ".join(result.stdout.split())
+    )
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["command"] == "run" and manifest["seed"] == 3 and manifest["passed"] and manifest["device"] == "cpu"
+    assert manifest["files"] == sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert manifest["settings"]["noise_scale"] == 0.7 and manifest["engine"]["method"] == "exact"
+    rows = br.read_table(table, target="price")
+    joined = np.ascontiguousarray(rows.features).tobytes() + rows.target.tobytes()
+    assert manifest["data"]["sha256"] == hashlib.sha256(joined).hexdigest()
+    assert set(manifest["seconds"]) == {"reading the data", "sampling", "writing"}
+    posterior = br.Posterior.load(out / "posterior.nc")
+    again = br.sample(br.LinearRegression(br.GaussianPrior(0.5), 0.7), rows.standardized(), draws=50, seed=3)
+    assert torch.equal(posterior.draws["weights"], again.draws["weights"])
+    for units, draws in (("standardized", again), ("original", again.original_units())):
+        summary = pd.read_csv(out / f"summary-{units}.csv", index_col="quantity")
+        pd.testing.assert_frame_equal(summary, draws.summary(), check_names=False, rtol=1e-12)
+
+
+def test_the_same_settings_from_a_file_and_from_the_run_s_own_give_the_same_draws(table, tmp_path):
+    flags = [
+        "--target",
+        "price",
+        "--prior",
+        "laplace",
+        "--scale",
+        "HalfNormal(0.5)",
+        "--method",
+        "svi",
+        "--seed",
+        3,
+        "--draws",
+        20,
+    ]
+    outs = [tmp_path / name for name in ("flags", "file", "again")]
+    call("run", "--data", table, *flags, "--out", outs[0])
+    (tmp_path / "experiment.toml").write_text(
+        'data = "houses.csv"\ntarget = "price"\nprior = "laplace"\nscale = {distribution = "HalfNormal", scale = 0.5}\n'
+        'method = "svi"\nseed = 4\ndraws = 20\nout = "file"\n'
+    )
+    call("run", tmp_path / "experiment.toml", "--seed", 3)  # a flag wins
+    call("run", outs[0] / "settings.toml", "--out", outs[2])
+    tables = [(out / "summary-original.csv").read_bytes() for out in outs]
+    assert tables[0] == tables[1] == tables[2] and b"prior_scale" in tables[0]
+
+
+def test_run_in_the_units_of_the_data(table, tmp_path):
+    arguments = [
+        "run",
+        "--data",
+        table,
+        "--target",
+        "price",
+        "--no-standardize",
+        "--scale",
+        "10,1,10",
+        "--draws",
+        20,
+        "--out",
+        tmp_path / "one",
+    ]
+    assert_refused(call(*arguments), "noise_scale must be given")
+    found = call_json(*arguments, "--noise-scale", "HalfNormal(10)", "--no-intercept")
+    assert list(found["summary"]) == ["original"] and found["settings"]["standardize"] is False
+    names = [row["name"] for row in found["summary"]["original"]]
+    assert names == ["weights[size]", "weights[age]", "weights[rooms]", "noise_scale"]
+    assert sorted(path.name for path in (tmp_path / "one").glob("summary*")) == ["summary-original.csv"]
+
+
+def test_a_run_that_has_not_converged_is_written_and_has_status_1(table, tmp_path):
+    arguments = [
+        "run",
+        "--data",
+        table,
+        "--target",
+        "price",
+        "--prior",
+        "laplace",
+        "--scale",
+        0.5,
+        "--noise-scale",
+        0.5,
+    ]
+    arguments += ["--method", "pyro-nuts", "--draws", 8, "--tune", 8, "--chains", 2, "--out", tmp_path / "one"]
+    result = call(*arguments)
+    assert result.exit_code == 1 and "FAIL" in result.stdout and "threshold" in result.stdout
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    assert manifest["passed"] is False and manifest["converged"] is False and "threshold" in manifest["warnings"][0]
+
+
+BAD_TABLES = {
+    "a NaN": ("a,b,y\n1,2,3\n4,,6\n", ["b", "1"]),
+    "an infinity": ("a,b,y\n1,2,3\n4,5,inf\n", ["y"]),
+    "a text column": ("a,b,y\n1,red,3\n4,blue,6\n", ["b"]),
+    "complex numbers": ("a,b,y\n1,1+2j,3\n4,2j,6\n", ["b"]),
+    "no target": ("a,b,z\n1,2,3\n4,5,6\n", ["y"]),
+    "no rows": ("a,b,y\n", ["row"]),
+    "an empty file": ("", []),
+    "names repeated": ("a,a,y\n1,2,3\n4,5,6\n", ["a"]),
+    "no features": ("y\n1\n2\n", ["column"]),
+    "lengths that differ": ("a,b,y\n1,2,3\n4,5,6,7,8\n", []),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_bad_tables_are_refused_and_nothing_is_written(name, tmp_path):
+    text, words = BAD_TABLES[name]
+    (tmp_path / "bad.csv").write_text(text)
+    for command in (["run", "--out", tmp_path / "runs" / "one"], ["compare"]):
+        result = call(*command, "--data", tmp_path / "bad.csv", "--target", "y", "--scale", 0.5, "--noise-scale", 1.0)
+        assert_refused(result, *words)
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scale", 0], ["scale must be a positive finite number", "0"]),
+        (["--scale", -1], ["scale", "-1"]),
+        (["--scale", "nan"], ["scale", "'nan'"]),
+        (["--scale", "inf"], ["scale", "'inf'"]),
+        (["--scale", "1e999"], ["scale", "inf"]),
+        (["--scale", "0.5,0.5"], ["scale", "2", "3"]),
+        (["--scale", "Normal(0, 1)"], ["unknown distribution 'Normal'"]),
+        (["--scale", "HalfNormal(-1)"], ["HalfNormal"]),
+        (["--scale", "Uniform(-1, 1)"], ["positive"]),
+        (["--noise-scale", 0], ["noise_scale", "0"]),
+        (["--noise-scale", "1,2"], ["noise_scale"]),
+        (["--loc", "1,2"], ["loc", "2", "3"]),
+        (["--loc", "HalfNormal(1)"], ["loc"]),
+        (["--prior", "horseshoe"], ["gaussian", "laplace", "flat", "'horseshoe'"]),
+        (["--prior", "flat"], ["scale"]),
+        (["--method", "nuts"], ["method", "pyro-nuts", "'nuts'"]),
+        (["--method", "exact", "--prior", "laplace"], ["exact", "Laplace"]),
+        (["--draws", 0], ["draws", "0"]),
+        (["--tune", -1], ["tune", "-1"]),
+        (["--chains", 0], ["chains", "0"]),
+        (["--seed", -1], ["seed", "-1"]),
+        (["--device", "tpu"], ["device", "'tpu'", "cuda"]),
+        (["--device", "cuda:99"], ["cuda:99"]),
+        (["--target", "prize"], ["prize", "price"]),
+        (["--data", "nowhere.csv"], ["nowhere.csv"]),
+        (["--data", "diabetes"], ["target", "left out"]),
+    ],
+)
+def test_bad_settings_are_refused_and_nothing_is_written(arguments, words, table, tmp_path):
+    given = {"--data": table, "--target": "price", "--scale": 0.5, "--out": tmp_path / "runs" / "one"}
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert_refused(call("run", *(word for pair in given.items() for word in pair)), *words)
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("scal = 0.5", ["unknown key 'scal'", "closest first: scale"]),
+        ("[run]\nscale = 0.5", ["unknown key 'run'", "scale"]),
+        ("scale = nan", ["scale", "nan"]),
+        ("scale = 0.5\ndraws = 1.5", ["draws", "1.5"]),
+        ("scale = 0.5\nstandardize = 'no'", ["standardize", "true or false"]),
+        ("scale = {distribution = 'HalfNormal', rate = 1.0}", ["HalfNormal", "scale"]),
+        ("scale = ", ["not a TOML file"]),
+    ],
+)
+def test_bad_files_are_refused_and_nothing_is_written(text, words, table, tmp_path):
+    (tmp_path / "bad.toml").write_text(text)
+    arguments = ["--data", table, "--target", "price", "--out", tmp_path / "runs" / "one"]
+    assert_refused(call("run", tmp_path / "bad.toml", *arguments), *words)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_file_that_is_not_there_is_named_and_the_folder_must_be_given(table, tmp_path):
+    assert_refused(call("run", tmp_path / "nowhere.toml"), "nowhere.toml")
+    assert_refused(call("run", "--data", table, "--target", "price", *KNOWN), "--out")
+    assert_refused(call("run"), "data is missing")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_is_refused_where_there_is_none(table, tmp_path):
+    result = call("run", "--data", table, "--target", "price", *KNOWN, "--device", "cuda", "--out", tmp_path / "one")
+    assert_refused(result, "cuda")
+    assert left_behind(tmp_path) == []
+
+
+def awkward(name):
+    generator = np.random.default_rng(7)
+    features = generator.normal(size=(12, 3))
+    target = features @ [1.0, -1.0, 0.5] + 0.1 * generator.normal(size=12)
+    if name == "fewer rows than columns":
+        features, target = features[:2], target[:2]
+    elif name == "one row":
+        features, target = features[:1], target[:1]
+    elif name == "duplicate columns":
+        features[:, 2] = features[:, 1]
+    elif name == "a constant column":
+        features[:, 2] = 4.0
+    elif name == "a constant target":
+        target[:] = 3.0
+    elif name == "columns 1e12 apart":
+        features[:, 2] *= 1e12
+    elif name == "an offset of 1e8":
+        features += 1e8
+    elif name == "integers":
+        features = features.round(0).astype(int)
+    return pd.DataFrame(features, columns=["a", "b", "c"]).assign(y=target)
+
+
+SHORT_RANK = ["fewer rows than columns", "one row", "duplicate columns", "a constant column"]
+FULL_RANK = ["a constant target", "columns 1e12 apart", "an offset of 1e8", "integers"]
+
+
+@pytest.mark.parametrize("name", SHORT_RANK + FULL_RANK)
+def test_awkward_data_work_under_a_proper_prior_and_are_refused_where_the_flat_one_is_improper(name, tmp_path):
+    awkward(name).to_csv(tmp_path / "a.csv", index=False)
+    arguments = ["--data", tmp_path / "a.csv", "--target", "y", "--noise-scale", 0.5]
+    found = call_json("run", *arguments, "--scale", 0.5, "--draws", 20, "--out", tmp_path / "proper")
+    assert all(row["mean"] is not None for row in found["summary"]["original"])
+    flat = call("run", *arguments, "--prior", "flat", "--draws", 20, "--out", tmp_path / "flat")
+    if name in SHORT_RANK:
+        assert_refused(flat, "FlatPrior", "rank")
+        assert left_behind(tmp_path) == ["proper"]
+    else:
+        assert flat.exit_code == 0, flat.stderr
+
+
+def test_an_existing_folder_is_refused_without_force_and_only_a_run_is_replaced(table, tmp_path):
+    arguments = ["run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "one"]
+    assert call(*arguments).exit_code == 0
+    before = (tmp_path / "one" / "manifest.json").read_text()
+    assert_refused(call(*arguments), "exists", "--force")
+    assert (tmp_path / "one" / "manifest.json").read_text() == before
+    assert call(*arguments, "--force", "--seed", 8).exit_code == 0
+    assert json.loads((tmp_path / "one" / "manifest.json").read_text())["seed"] == 8
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("mine")
+    assert_refused(call(*arguments[:-1], tmp_path / "thesis", "--force"), "not a bayesreg run")
+    assert (tmp_path / "thesis" / "thesis.txt").read_text() == "mine"
+    assert left_behind(tmp_path) == ["one", "thesis"]
+
+
+def test_an_interrupt_leaves_nothing_and_has_its_own_status(table, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesreg.posterior.Posterior.save", interrupted)
+    result = call("run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "runs" / "one")
+    assert result.exit_code == 130 and "interrupted" in result.stderr and left_behind(tmp_path) == []
+
+
+def test_a_bug_is_not_taken_for_bad_input(table, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("bayesreg.posterior.Posterior.save", broken)
+    result = call("run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "runs" / "one")
+    assert isinstance(result.exception, RuntimeError) and left_behind(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_a_real_process_leaves_nothing(sent, status, table, tmp_path):
+    arguments = [
+        "run",
+        "--data",
+        table,
+        "--target",
+        "price",
+        "--prior",
+        "laplace",
+        "--scale",
+        "0.5",
+        "--method",
+        "pyro-nuts",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "bayesreg.cli",
+        *arguments,
+        "--draws",
+        "1000000",
+        "--out",
+        tmp_path / "runs" / "one",
+    ]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir()):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in errors and left_behind(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_a_full_disk_leaves_nothing(table, tmp_path):
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "from bayesreg.cli import main; main()"
+    )
+    arguments = [
+        "run",
+        "--data",
+        table,
+        "--target",
+        "price",
+        "--scale",
+        0.5,
+        "--draws",
+        5000,
+        "--out",
+        tmp_path / "runs" / "one",
+    ]
+    command = [sys.executable, "-c", limited, *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 2 and finished.stderr.startswith("bayesreg: "), finished.stderr
+    assert "Traceback" not in finished.stderr and left_behind(tmp_path) == []
 
 
 # ---- the frame
