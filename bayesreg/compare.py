@@ -226,8 +226,14 @@ def compare(
     route("map_estimate", EXACT_TOLERANCE, by_map)
     route("Pyro AutoDelta", AUTO_DELTA_TOLERANCE, lambda: _by_auto_delta(model, rows, judge, tolerance))
     if penalty.kind == "l1":
-        route("SGD, proximal step", EXACT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "proximal", noise))
-        route("SGD, subgradient", SUBGRADIENT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "subgradient", noise))
+        route(
+            "SGD, proximal step", EXACT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "proximal", noise)
+        )
+        route(
+            "SGD, subgradient",
+            SUBGRADIENT_TOLERANCE,
+            lambda: _by_training(model, rows, penalty, seed, "subgradient", noise),
+        )
     else:
         name = "SGD, weight_decay" if penalty.kind == "l2" else "SGD"
         route(name, EXACT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "proximal", noise))
@@ -332,7 +338,9 @@ def _wrong_optima(penalty: Penalty, moments: Moments) -> list[tuple[str, np.ndar
     def scaled(factor: float) -> Penalty:
         return Penalty(np.multiply(penalty.l1, factor), np.multiply(penalty.l2, factor), penalty.centre)
 
-    return [(name, penalised_optimum(moments, scaled(factor))) for name, factor in (("lambda / 2", 0.5), ("2 lambda", 2.0))]
+    return [
+        (name, penalised_optimum(moments, scaled(factor))) for name, factor in (("lambda / 2", 0.5), ("2 lambda", 2.0))
+    ]
 
 
 def _best_dual_value(certificates: list[Certificate]) -> float | None:

@@ -31,7 +31,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:<index>' or 'auto', got {device!r}")
     if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
-        raise ValueError(f"device={device!r} was asked for, but {why_no_cuda() or f'there are {torch.cuda.device_count()}'}")
+        raise ValueError(
+            f"device={device!r} was asked for, but {why_no_cuda() or f'there are {torch.cuda.device_count()}'}"
+        )
     return found
 
 

@@ -1,6 +1,6 @@
 """Bayesian linear regression as a Pyro program: the definition that everything faster is held to.
 
-    w_j ~ prior,   b ~ 1 (flat),   s known or ~ its distribution,   y_i ~ Normal(b + x_i'w, s),   i = 1..n.
+w_j ~ prior,   b ~ 1 (flat),   s known or ~ its distribution,   y_i ~ Normal(b + x_i'w, s),   i = 1..n.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class LinearRegression:
             noise_scale = pyro.deterministic("noise_scale", torch.tensor(self._working_noise_scale, **on_device))
         scale = torch.tensor(self.prior.scales(num_features), **on_device)
         if self.prior.scale_is_learned:
-            scale = scale * pyro.sample("prior_scale", LearnedScale(self.prior.scale_distribution, features.device).distribution)
+            scale = scale * pyro.sample(
+                "prior_scale", LearnedScale(self.prior.scale_distribution, features.device).distribution
+            )
         if self.prior.relative_to_noise:
             scale = scale * noise_scale
         loc = torch.tensor(self.prior.locations(num_features), **on_device)

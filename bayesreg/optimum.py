@@ -37,7 +37,9 @@ def penalised_optimum(moments: Moments, penalty: Penalty) -> np.ndarray:
         ValueError: Without a penalty, a design of short rank.
     """
     num_features = moments.num_features
-    l1, l2, centre = (np.broadcast_to(np.asarray(v, dtype=float), num_features) for v in (penalty.l1, penalty.l2, penalty.centre))
+    l1, l2, centre = (
+        np.broadcast_to(np.asarray(v, dtype=float), num_features) for v in (penalty.l1, penalty.l2, penalty.centre)
+    )
     rss, cross = moments.residuals(centre)
     hessian, linear = moments.Sxx / moments.num_rows + np.diag(l2), np.asarray(cross) / moments.num_rows
     # In coordinates that give the Hessian a unit diagonal, columns of any length are alike.
@@ -90,7 +92,10 @@ def _interior_point(hessian: np.ndarray, linear: np.ndarray, bounds: np.ndarray)
         dual = _longest_step(np.r_[dual_positive, dual_negative], np.r_[step_dual_positive, step_dual_negative])
         length = min(primal, dual)
         positive, negative = positive + length * step_positive, negative + length * step_negative
-        dual_positive, dual_negative = dual_positive + length * step_dual_positive, dual_negative + length * step_dual_negative
+        dual_positive, dual_negative = (
+            dual_positive + length * step_dual_positive,
+            dual_negative + length * step_dual_negative,
+        )
     return _on_support(hessian, linear, bounds, positive, negative, dual_positive, dual_negative)
 
 

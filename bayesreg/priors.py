@@ -33,7 +33,9 @@ class _ScaledPrior:
         object.__setattr__(self, "_working_scale", check_scale(self.scale, f"{name}(scale=...)"))
         loc = as_numbers(self.loc, f"{name}(loc=...)", "a finite number or a vector of them (one a feature)")
         if loc.ndim > 1 or loc.size == 0 or not np.isfinite(loc).all():
-            raise ValueError(f"{name}(loc=...) must be a finite number or a vector of them (one a feature), got {self.loc!r}")
+            raise ValueError(
+                f"{name}(loc=...) must be a finite number or a vector of them (one a feature), got {self.loc!r}"
+            )
         object.__setattr__(self, "_working_loc", loc)
         if not isinstance(self.relative_to_noise, bool | np.bool_):
             raise TypeError(f"{name}(relative_to_noise=...) must be True or False, got {self.relative_to_noise!r}")

@@ -20,7 +20,6 @@ from bayesreg.warnings import ConvergenceWarning
 if TYPE_CHECKING:
     from bayesreg.model import LinearRegression
     from bayesreg.moments import Moments
-    from bayesreg.target import Target
 
 METHODS = {"exact": exact, "svi": svi, "pyro-nuts": pyro_nuts}
 # Vehtari et al., Bayesian Analysis 16 (2021): R-hat below 1.01, and an ESS of 400 before R-hat and ESS themselves can be trusted.
@@ -71,7 +70,7 @@ def sample(
         >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), dist.HalfNormal(1.0)), data)
         >>> posterior.method, posterior.draws["weights"].shape
         ('exact', torch.Size([4, 1000, 10]))
-    """  # noqa: DOC502 (the checks raise)
+    """
     for name, value, least in (("draws", draws, 1), ("tune", tune, 0), ("chains", chains, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} must be an integer, got {value!r}")
@@ -95,7 +94,12 @@ def sample(
         reason=reason,
         seed=seed,
         log_evidence=result.log_evidence,
-        details={**result.details, "message": result.message, "device": str(target.device), "sampling_seconds": seconds},
+        details={
+            **result.details,
+            "message": result.message,
+            "device": str(target.device),
+            "sampling_seconds": seconds,
+        },
     )
     _warn(posterior, result, chain=name == "pyro-nuts")
     return posterior
@@ -111,7 +115,9 @@ def _choose(model: LinearRegression, method: str) -> tuple[str, str]:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(['auto', *METHODS])}, got {method!r}")
     if method == "exact" and exact.why_not(model) is not None:
-        raise ValueError(f"method='exact' cannot take this model: {exact.why_not(model)}; use 'pyro-nuts', 'svi' or 'auto'")
+        raise ValueError(
+            f"method='exact' cannot take this model: {exact.why_not(model)}; use 'pyro-nuts', 'svi' or 'auto'"
+        )
     return method, "as asked"
 
 
@@ -138,7 +144,9 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
         return
     divergent = int(posterior.sample_stats["diverging"].sum())
     if divergent:
-        message = f"{divergent} divergent transitions (0 expected): raise target_acceptance, or loosen or rescale the model"
+        message = (
+            f"{divergent} divergent transitions (0 expected): raise target_acceptance, or loosen or rescale the model"
+        )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     table = posterior.summary()
     r_hat, ess = table["r_hat"], table[["ess_bulk", "ess_tail"]].min(axis=1)

@@ -193,7 +193,9 @@ def scale_from_dict(value: Any, argument: str = "scale") -> Scale:
     if name not in DISTRIBUTIONS:
         raise ValueError(f"{argument}: distribution must be one of {', '.join(DISTRIBUTIONS)}, got {name!r}")
     wanted = DISTRIBUTIONS[name]
-    if set(table) != set(wanted) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in table.values()):
+    if set(table) != set(wanted) or not all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in table.values()
+    ):
         raise ValueError(f"{argument}: {name} takes the numbers {', '.join(wanted)}, got {table}")
     if not isinstance(mask, bool):
         raise ValueError(f"{argument}: mask must be true or false, got {mask!r}")

@@ -112,7 +112,8 @@ class Target:
 
     def start(self) -> torch.Tensor:
         """Return a good starting point ``(p,)``: the scales that the evidence of a Gaussian prior with the same variance
-        prefers, and the weights' mean there."""
+        prefers, and the weights' mean there.
+        """
         return self._start.clone()
 
     # --- density, gradient, curvature
@@ -232,7 +233,9 @@ class Target:
         if self.model.intercept:
             rss = rss + self.num_rows * points[..., d].square()
         log_density = -self.num_rows * (noise.log() + 0.5 * math.log(2 * math.pi)) - 0.5 * rss / noise.square()
-        log_density = log_density + self._prior.log_density(weights - self._loc, self._effective_scale(noise, prior_factor))
+        log_density = log_density + self._prior.log_density(
+            weights - self._loc, self._effective_scale(noise, prior_factor)
+        )
         for column, (_, learned) in self._scale_columns():
             log_density = log_density + learned.log_density(points[..., column])
         return log_density
@@ -247,14 +250,19 @@ class Target:
             spectrum.require_full_rank()
         spread = math.sqrt(max(self.moments.Syy / self.num_rows, np.finfo(np.float64).tiny))
         # The scales' coordinates on a coarse grid: noise from e^-16 to e^2 of the target's spread, priors over e^-20 to e^20.
-        grids = {"noise_scale": spread * np.exp(np.linspace(-16.0, 2.0, 73)), "prior_scale": np.exp(np.linspace(-20.0, 20.0, 81))}
+        grids = {
+            "noise_scale": spread * np.exp(np.linspace(-16.0, 2.0, 73)),
+            "prior_scale": np.exp(np.linspace(-20.0, 20.0, 81)),
+        }
         lengths = math.sqrt(np.median(np.diag(self.moments.Sxx)) / self.num_rows) or 1.0
         grids["prior_scale"] *= (1.0 if self._prior.relative_to_noise else spread) / lengths
         axes, coordinates = {}, {}
         for name, learned in self.learned_scales.items():
             inside = self._inside_support(learned, self._tensor(grids[name]))
             axes[name], coordinates[name] = learned.constrain(inside), inside
-        noise = axes.get("noise_scale", self.known_noise_scale.reshape(1) if self.known_noise_scale is not None else None)
+        noise = axes.get(
+            "noise_scale", self.known_noise_scale.reshape(1) if self.known_noise_scale is not None else None
+        )
         prior = axes.get("prior_scale", self._tensor([1.0]))
         noise, prior = noise.unsqueeze(-1), prior.unsqueeze(0)
         effective = prior * variance_factor * (noise if self._prior.relative_to_noise else torch.ones_like(noise))

@@ -36,7 +36,9 @@ def test_a_vector_is_one_scale_a_feature(given):
     np.testing.assert_array_equal(check_scale(given, "scale"), [1.0, 2.0])
 
 
-@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf, [1.0, -2.0], [], np.ones((2, 2)), dist.Normal(0.0, 1.0), dist.Poisson(3.0)])
+@pytest.mark.parametrize(
+    "bad", [0.0, -1.0, np.nan, np.inf, [1.0, -2.0], [], np.ones((2, 2)), dist.Normal(0.0, 1.0), dist.Poisson(3.0)]
+)
 def test_what_is_out_of_range_is_refused_by_name(bad):
     with pytest.raises(ValueError, match="my scale"):
         check_scale(bad, "my scale")

@@ -28,13 +28,17 @@ def models():
     for prior, noise, scale, intercept, relative in itertools.product(
         PRIORS, NOISES, SCALES, (True, False), (True, False)
     ):
-        name = "-".join([prior, noise, scale, "intercept" if intercept else "none", "relative" if relative else "absolute"])
+        name = "-".join(
+            [prior, noise, scale, "intercept" if intercept else "none", "relative" if relative else "absolute"]
+        )
         loc = [0.0, 0.3, -0.1] if scale == "vector" else 0.0
         yield pytest.param(
             br.LinearRegression(PRIORS[prior](SCALES[scale], loc, relative), NOISES[noise], intercept), id=name
         )
     for noise, intercept in itertools.product(NOISES, (True, False)):
-        yield pytest.param(br.LinearRegression(br.FlatPrior(), NOISES[noise], intercept), id=f"flat-{noise}-{intercept}")
+        yield pytest.param(
+            br.LinearRegression(br.FlatPrior(), NOISES[noise], intercept), id=f"flat-{noise}-{intercept}"
+        )
 
 
 MODELS = list(models())

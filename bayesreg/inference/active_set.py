@@ -67,7 +67,9 @@ def _coordinate_descent(gram: np.ndarray, correlation: np.ndarray, bounds: np.nd
 class _ActiveSet:
     """The state of the method: the columns in the set, their signs, and the weights, zero outside."""
 
-    def __init__(self, columns: np.ndarray, target: np.ndarray, bounds: np.ndarray, gram: np.ndarray, start: np.ndarray):
+    def __init__(
+        self, columns: np.ndarray, target: np.ndarray, bounds: np.ndarray, gram: np.ndarray, start: np.ndarray
+    ):
         self.columns, self.target, self.bounds, self.gram = columns, target, bounds, gram
         self.weights = np.zeros(columns.shape[1])
         self.tolerance = _VIOLATION * max(float(np.abs(columns.T @ target).max(initial=0.0)), float(bounds.min()))

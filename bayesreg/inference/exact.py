@@ -41,7 +41,9 @@ _BLOCK = 2048
 def why_not(model: LinearRegression) -> str | None:
     """Say in a sentence why this engine cannot take a model, or None where it can."""
     if model.prior.kind == "laplace":
-        return "the exact engine needs a Gaussian or a flat prior: under a Laplace prior the posterior has no closed form"
+        return (
+            "the exact engine needs a Gaussian or a flat prior: under a Laplace prior the posterior has no closed form"
+        )
     return None
 
 
@@ -86,7 +88,9 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         details = {}
     else:
         log_evidence = table.log_evidence
-        message = f"independent draws; {' and '.join(target.learned_scales)} integrated on {table.num_nodes} nodes an axis"
+        message = (
+            f"independent draws; {' and '.join(target.learned_scales)} integrated on {table.num_nodes} nodes an axis"
+        )
         details = {"nodes": table.num_nodes, "evidence_error": table.evidence_error}
     return EngineResult(named, {"lp": log_density}, log_evidence, message, details)
 
@@ -196,9 +200,7 @@ class _ScaleTable:
         return total
 
     def _tabulate(self, lower: torch.Tensor, upper: torch.Tensor, nodes: int) -> tuple[torch.Tensor, torch.Tensor]:
-        axes = [
-            lower[axis] + (upper[axis] - lower[axis]) * self._unit_grid(nodes) for axis in range(lower.shape[0])
-        ]
+        axes = [lower[axis] + (upper[axis] - lower[axis]) * self._unit_grid(nodes) for axis in range(lower.shape[0])]
         mesh = torch.meshgrid(*axes, indexing="ij")
         # The first axis in blocks: one row of the evidence takes as many numbers as the design has directions.
         rows = max(1, 2_000_000 // (max(self._spectrum.rank, 1) * nodes ** (lower.shape[0] - 1)))

@@ -78,7 +78,9 @@ class MapEstimate:
             ValueError: The data were not standardised.
         """
         if self.transform is None:
-            raise ValueError("original_units() needs an estimate from data.standardized(); these data were not standardised")
+            raise ValueError(
+                "original_units() needs an estimate from data.standardized(); these data were not standardised"
+            )
         transform = self.transform
         weights = transform.to_original_weights(self.weights)
         log_factors = np.log(np.asarray(transform.target_scale) / np.asarray(transform.feature_scales))
