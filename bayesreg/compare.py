@@ -1,12 +1,13 @@
 """MAP against penalised training: every road to the same point, each judged by a certificate.
 
-The prior and the noise scale say one lambda (`bayesreg.conventions`). The MAP under the prior, found in posterior units, and the
-penalised fit at that lambda, found in loss units, must then be the same point; `compare` finds it by several routes that share
-no code and certifies each against the penalty. A route passes where its relative gap is below its stated tolerance, which is
-never above a tenth of the gap that a factor 2 in lambda leaves: what passes could not have passed at the wrong lambda.
+The prior and the noise scale say one lambda (`bayesreg.conventions`). The MAP under the prior, found in posterior
+units, and the penalised fit at that lambda, found in loss units, must then be the same point; `compare` finds it by
+several routes that share no code and certifies each against the penalty. A route passes where its relative gap is below
+its stated tolerance, which is never above a tenth of the gap that a factor 2 in lambda leaves: what passes could not
+have passed at the wrong lambda.
 
-Each gap is an upper bound of J(w) - min J, relative to J(0): the smaller of the route's own duality gap and J(w) minus the best
-dual objective that any route's certificate holds. Both are rigorous; the second is the tighter one at a kink.
+Each gap is an upper bound of J(w) - min J, relative to J(0): the smaller of the route's own duality gap and J(w) minus
+the best dual objective that any route's certificate holds. Both are rigorous; the second is the tighter one at a kink.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class Comparison:
 
     Attributes:
         routes: One `Route` a road, the independent optimum first.
-        wrong: The optima at lambda / 2 and 2 lambda, judged against lambda at the strictest tolerance: they must fail. Empty
-            under a flat prior, which has no lambda.
+        wrong: The optima at lambda / 2 and 2 lambda, judged against lambda at the strictest tolerance: they must fail.
+            Empty under a flat prior, which has no lambda.
         penalty: The penalty that the prior stands for, ``mean-half-squared``.
         noise_scale: The noise scale at which it does: known, or at the joint mode.
         unique: Whether strong convexity makes the minimiser unique; where not, compare fitted values and not weights.
@@ -162,10 +163,10 @@ def compare(
 ) -> Comparison:
     """Find the mode by every route, and certify each against the penalty that the prior stands for.
 
-    Routes: an independent optimum (normal equations, or an interior point under a Laplace prior), `map_estimate`, Pyro's
-    AutoDelta, penalised SGD (L2 by ``weight_decay``; L1 by proximal and by subgradient steps) and scikit-learn.
-    Tolerances of the relative gap: 1e-8; AutoDelta 1e-4; subgradient 1e-2; each at most a tenth of the gap that a factor 2 in
-    lambda leaves. With learned noise, lambda is that of the noise scale at the joint mode.
+    Routes: an independent optimum (normal equations, or an interior point under a Laplace prior), `map_estimate`,
+    Pyro's AutoDelta, penalised SGD (L2 by ``weight_decay``; L1 by proximal and by subgradient steps) and scikit-learn.
+    Tolerances of the relative gap: 1e-8; AutoDelta 1e-4; subgradient 1e-2; each at most a tenth of the gap that a
+    factor 2 in lambda leaves. With learned noise, lambda is that of the noise scale at the joint mode.
 
     Args:
         model: The model.

@@ -9,8 +9,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device that a word stands for.
 
     Args:
-        device: ``"cpu"``, ``"cuda"`` (or ``"cuda:1"``), or ``"auto"``. Everything runs on moments, whose size does not grow with
-            the rows, and on a handful of chains: there a CPU is faster than a GPU's launches, so ``"auto"`` is the CPU.
+        device: ``"cpu"``, ``"cuda"`` (or ``"cuda:1"``), or ``"auto"``. Everything runs on moments, whose size does not
+            grow with the rows, and on a handful of chains: there a CPU is faster than a GPU's launches, so ``"auto"``
+            is the CPU.
 
     Returns:
         The device.

@@ -1,15 +1,17 @@
 """The marginal likelihood of the Gaussian and the flat prior as a function of the two scales, in the eigenbasis.
 
-With the intercept integrated out, z = (w - m) / D ~ Normal(0, t^2 I) and the singular value decomposition Xc D = U S V',
-the data enter through r = rank(Xc) pairs (S_i, c_i), c = U'(yc - Xc m), and the residual sum of squares e outside the
-columns' span. With nu = n - 1 (n without an intercept):
+With the intercept integrated out, z = (w - m) / D ~ Normal(0, t^2 I) and the singular value decomposition Xc D = U S
+V', the data enter through r = rank(Xc) pairs (S_i, c_i), c = U'(yc - Xc m), and the residual sum of squares e outside
+the columns' span. With nu = n - 1 (n without an intercept):
 
     log p(y | s, t) = -nu/2 log(2 pi) - log(n)/2 - (nu - r) log s - e / (2 s^2)
-                      - sum_i [ log(s^2 + t^2 S_i^2) + c_i^2 / (s^2 + t^2 S_i^2) ] / 2        (log(n)/2 only with an intercept)
+                      - sum_i [ log(s^2 + t^2 S_i^2) + c_i^2 / (s^2 + t^2 S_i^2) ] / 2        (log(n)/2 only with an
+                      intercept)
 
 and, given both scales, the coordinates of z in V are independent. One decomposition serves every pair of scales.
-Under a flat prior, with full rank: log p(y | s) = -(nu - d)/2 log(2 pi) - log(n)/2 - (nu - d) log s - e/(2 s^2) - log|S|.
-The intercept is integrated against p(b) = 1. Source: Bishop, Pattern Recognition and Machine Learning (2006), section 3.5.
+Under a flat prior, with full rank: log p(y | s) = -(nu - d)/2 log(2 pi) - log(n)/2 - (nu - d) log s - e/(2 s^2) -
+log|S|. The intercept is integrated against p(b) = 1. Source: Bishop, Pattern Recognition and Machine Learning (2006),
+section 3.5.
 """
 
 from __future__ import annotations
@@ -95,8 +97,8 @@ class EvidenceSpectrum:
         """
         if self.rank < self.num_features:
             raise ValueError(
-                f"FlatPrior() with a design of rank {self.rank} and {self.num_features} features has no proper posterior and no "
-                "unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out the redundant columns"
+                f"FlatPrior() with a design of rank {self.rank} and {self.num_features} features has no proper posterior "
+                "and no unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out the redundant columns"
             )
 
     @property
@@ -136,7 +138,8 @@ class EvidenceSpectrum:
     ) -> torch.Tensor:
         """Draw the weights given the scales, independently.
 
-        In the coordinates of V, a_i ~ Normal(t^2 S_i c_i / (s^2 + t^2 S_i^2), s^2 t^2 / (s^2 + t^2 S_i^2)); outside them, the prior.
+        In the coordinates of V, a_i ~ Normal(t^2 S_i c_i / (s^2 + t^2 S_i^2), s^2 t^2 / (s^2 + t^2 S_i^2)); outside
+        them, the prior.
 
         Args:
             noise_scale: s ``(k,)``.
@@ -180,6 +183,9 @@ def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np
     """Return U (k, r), S (r,) descending and V (d, r) of a matrix of numerical rank r.
 
     The rank is judged on columns of unit length: a short column is no sign of a short rank.
+
+    Raises:
+        LinAlgError: The Jacobi iteration did not converge.
     """
     lengths = np.linalg.norm(design, axis=0)
     lengths = np.where(lengths > 0, lengths, 1.0)

@@ -27,12 +27,14 @@ class LinearRegression:
 
     The log density of (w, b, s) given the data is, up to the evidence,
 
-        -n log(2 pi)/2 - n log s - |y - Xw - b|^2 / (2 s^2) + log prior(w) + log p(s) [s learned] + log p(t) [t learned].
+        -n log(2 pi)/2 - n log s - |y - Xw - b|^2 / (2 s^2) + log prior(w) + log p(s) [s learned] + log p(t) [t
+        learned].
 
     Args:
         prior: `GaussianPrior`, `LaplacePrior` or `FlatPrior` of the weights.
-        noise_scale: The noise's standard deviation s, in the units of the target: a number (known) or a Pyro distribution on
-            the positive reals (learned), such as ``dist.HalfNormal(1.0)``; a flat one is ``dist.HalfNormal(1.0).mask(False)``.
+        noise_scale: The noise's standard deviation s, in the units of the target: a number (known) or a Pyro
+            distribution on the positive reals (learned), such as ``dist.HalfNormal(1.0)``; a flat one is
+            ``dist.HalfNormal(1.0).mask(False)``.
         intercept: Whether there is an intercept, with a flat prior.
 
     Raises:
@@ -106,9 +108,9 @@ class LinearRegression:
         return LinearRegression(prior, noise, self.intercept)
 
     def pyro_model(self, data: RegressionData | tuple[torch.Tensor, torch.Tensor]) -> None:
-        """Run the Pyro program: sites ``weights``, ``intercept``, ``noise_scale``, ``target``, and ``prior_scale`` when learned.
+        """Run the Pyro program.
 
-        Plates ``feature`` and ``row``. A known noise scale is a deterministic site. Batches of values to the left (of
+        Sites ``weights``, ``intercept``, ``noise_scale``, ``target``, and ``prior_scale`` when learned; plates ``feature`` and ``row``. A known noise scale is a deterministic site. Batches of values to the left (of
         shape ``(..., 1)`` for scalars and ``(..., d)`` for weights) broadcast, so ``Predictive(parallel=True)`` and
         vectorised particles work.
 

@@ -2,10 +2,11 @@
 
     J(w) = |yc - Xc w|^2 / (2n) + sum_j l2_j (w_j - c_j)^2 / 2 + l1_j |w_j - c_j|
 
-Without an l1 part: the normal equations (Xc'Xc/n + diag(l2)) (w - c) = Xc'(yc - Xc c)/n. With one: the quadratic programme in
-v = p - q, p, q >= 0, by a primal-dual interior-point method, and a linear solve on the support that it finds. Both are one
-route of `bayesreg.compare`: an optimum that owes nothing to the others. Source: Boyd & Vandenberghe, Convex Optimization
-(2004), section 11.7; Kim, Koh, Lustig, Boyd & Gorinevsky, IEEE J. Selected Topics in Signal Processing 1 (2007).
+Without an l1 part: the normal equations (Xc'Xc/n + diag(l2)) (w - c) = Xc'(yc - Xc c)/n. With one: the quadratic
+programme in v = p - q, p, q >= 0, by a primal-dual interior-point method, and a linear solve on the support that it
+finds. Both are one route of `bayesreg.compare`: an optimum that owes nothing to the others. Source: Boyd &
+Vandenberghe, Convex Optimization (2004), section 11.7; Kim, Koh, Lustig, Boyd & Gorinevsky, IEEE J. Selected Topics in
+Signal Processing 1 (2007).
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def penalised_optimum(moments: Moments, penalty: Penalty) -> np.ndarray:
     lengths = np.where(lengths > 0.0, lengths, 1.0)
     hessian, linear, bounds = hessian / np.outer(lengths, lengths), linear / lengths, l1 / lengths
     if np.any(l1 > 0.0):
-        # In these coordinates no gradient entry passes the residual's length, so a higher bound holds its weight at the centre
-        # just the same; lowered, it does not set the scale of the others.
+        # In these coordinates no gradient entry passes the residual's length, so a higher bound holds its weight at the
+        # centre just the same; lowered, it does not set the scale of the others.
         solution = _interior_point(hessian, linear, np.minimum(bounds, 2.0 * np.sqrt(rss / moments.num_rows)))
     else:
         try:
@@ -106,7 +107,7 @@ def _longest_step(values: np.ndarray, step: np.ndarray) -> float:
 
 
 def _on_support(hessian, linear, bounds, positive, negative, dual_positive, dual_negative) -> np.ndarray:
-    """Solve on the support that the multipliers show, which gives exact zeros; keep the interior point if that is no better."""
+    """Solve on the support that the multipliers show, for exact zeros; keep the interior point if that is no better."""
     inside = positive - negative
     signs = np.where(positive > dual_positive, 1.0, np.where(negative > dual_negative, -1.0, 0.0))
     support = np.flatnonzero(signs)

@@ -138,7 +138,7 @@ class GaussianPrior(_ScaledPrior):
         return (-0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def gradients(self, deviation: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return d log p / dw ``(..., d)`` and d log p / d log(common factor of the scales) ``(...)``."""
+        """Return d log p / dw ``(..., d)`` and d log p / d log(common scale factor) ``(...)``."""
         slope = -deviation / scale.square()
         return slope, (-deviation * slope).sum(-1) - deviation.shape[-1]
 
@@ -154,11 +154,12 @@ class GaussianPrior(_ScaledPrior):
 class LaplacePrior(_ScaledPrior):
     r"""Independent Laplace weights: log p(w) = sum_j -|w_j - m_j| / b_j - log(2 b_j).
 
-    Its MAP is the L1-penalised fit (lasso), with exact zeros; the rest of its posterior is not sparse. It is here for that
-    link, not as the best prior for selecting features.
+    Its MAP is the L1-penalised fit (lasso), with exact zeros; the rest of its posterior is not sparse. It is here for
+    that link, not as the best prior for selecting features.
 
     Args:
-        scale: b: a number, a vector (one a feature), or a Pyro distribution to learn it. The standard deviation is b sqrt(2).
+        scale: b: a number, a vector (one a feature), or a Pyro distribution to learn it. The standard deviation is b
+        sqrt(2).
         loc: The median m: a number or a vector.
         relative_to_noise: Whether b multiplies the noise scale, as in Park & Casella (2008), whose lambda is then 1/b.
 
@@ -186,12 +187,12 @@ class LaplacePrior(_ScaledPrior):
         return (-deviation.abs() / scale - scale.log() - math.log(2.0)).expand(deviation.shape).sum(-1)
 
     def gradients(self, deviation: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return d log p / dw ``(..., d)``, 0 at the kink, and d log p / d log(common factor of the scales) ``(...)``."""
+        """Return d log p / dw ``(..., d)``, 0 at the kink, and d log p / d log(common scale factor) ``(...)``."""
         slope = -deviation.sign() / scale
         return slope, (-deviation * slope).sum(-1) - deviation.shape[-1]
 
     def expected_curvature(self, scale: torch.Tensor) -> torch.Tensor:
-        """Return E[-d^2 log p / dw_j^2] = 1 / b_j^2 under the prior: the kink's 2 delta(w) / b times its density 1/(2b)."""
+        """Return E[-d^2 log p / dw_j^2] = 1 / b_j^2 under the prior: the kink's 2 delta(w)/b at density 1/(2b)."""
         return scale.square().reciprocal()
 
     def variance(self, scale: torch.Tensor) -> torch.Tensor:
@@ -225,7 +226,7 @@ class FlatPrior:
         return np.zeros(num_features)
 
     def distribution(self, scale: torch.Tensor, loc: torch.Tensor) -> dist.Distribution:
-        """Return a Pyro distribution that can be drawn from and adds 0 to the log density (`design: a flat prior in Pyro`)."""
+        """Return a Pyro distribution that can be drawn from and adds 0 to the log density."""
         return dist.Normal(loc, scale).mask(False)
 
     def log_density(self, deviation: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -257,7 +258,8 @@ def prior_from_dict(table: dict[str, Any]) -> Prior:
     """Read a prior written by ``prior.to_dict()``.
 
     Args:
-        table: ``{"kind": "gaussian" | "laplace", "scale": ..., "loc": ..., "relative_to_noise": ...}`` or ``{"kind": "flat"}``.
+        table: ``{"kind": "gaussian" | "laplace", "scale": ..., "loc": ..., "relative_to_noise": ...}`` or ``{"kind":
+            "flat"}``.
 
     Returns:
         The prior.

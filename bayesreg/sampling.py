@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from bayesreg.moments import Moments
 
 METHODS = {"exact": exact, "svi": svi, "pyro-nuts": pyro_nuts}
-# Vehtari et al., Bayesian Analysis 16 (2021): R-hat below 1.01, and an ESS of 400 before R-hat and ESS themselves can be trusted.
+# Vehtari et al., Bayesian Analysis 16 (2021): R-hat below 1.01, and an ESS of 400 before R-hat and ESS themselves can
+# be trusted.
 LARGEST_R_HAT = 1.01
 SMALLEST_ESS = 400
 
@@ -44,8 +45,8 @@ def sample(
     Args:
         model: The `LinearRegression`.
         data: Rows or `Moments`.
-        method: ``"exact"`` (Gaussian and flat priors: independent draws), ``"pyro-nuts"`` (Pyro's NUTS), ``"svi"`` (a variational
-            approximation by Pyro), or ``"auto"``: exact where it exists, else pyro-nuts.
+        method: ``"exact"`` (Gaussian and flat priors: independent draws), ``"pyro-nuts"`` (Pyro's NUTS), ``"svi"`` (a
+            variational approximation by Pyro), or ``"auto"``: exact where it exists, else pyro-nuts.
         draws: Draws a chain that are kept.
         tune: Warm-up iterations of a Markov chain; the exact engine and SVI have none.
         chains: Number of chains.
@@ -53,15 +54,16 @@ def sample(
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         progress: Whether to show progress on stderr.
         **options: The engine's own: for pyro-nuts ``max_tree_depth``, ``target_acceptance`` and ``pyro_program=True``
-            (run on the Pyro program instead of the fused density); for svi ``guide``, ``rank`` and so on: its ``run``'s arguments.
+            (run on the Pyro program instead of the fused density); for svi ``guide``, ``rank`` and so on: its ``run``'s
+            arguments.
 
     Returns:
-        The `Posterior`, on the CPU. A `ConvergenceWarning` is issued where R-hat is above 1.01, an effective sample size below 400, a
-        transition divergent, or the engine's own check fails.
+        The `Posterior`, on the CPU. A `ConvergenceWarning` is issued where R-hat is above 1.01, an effective sample
+        size below 400, a transition divergent, or the engine's own check fails.
 
     Raises:
-        ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of range, or no such
-            device.
+        ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of
+            range, or no such device.
         TypeError: An option that the engine does not have, or a setting that is not an integer.
 
     Example:
@@ -151,8 +153,8 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
     table = posterior.summary()
     r_hat, ess = table["r_hat"], table[["ess_bulk", "ess_tail"]].min(axis=1)
     if r_hat.max() > LARGEST_R_HAT:
-        message = f"R-hat of {r_hat.idxmax()} is {r_hat.max():.3f} (threshold {LARGEST_R_HAT}): the chains have not mixed; raise tune, draws"
+        message = f"R-hat of {r_hat.idxmax()} is {r_hat.max():.3f} (threshold {LARGEST_R_HAT}): raise tune and draws"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     if ess.min() < SMALLEST_ESS:
-        message = f"the effective sample size of {ess.idxmin()} is {ess.min():.0f} (threshold {SMALLEST_ESS}): raise draws or chains"
+        message = f"the ESS of {ess.idxmin()} is {ess.min():.0f} (threshold {SMALLEST_ESS}): raise draws or chains"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)

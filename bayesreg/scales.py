@@ -104,7 +104,7 @@ def _check_distribution(distribution: Any, argument: str) -> dist.Distribution:
     if discrete or lower is None or not float(lower) >= 0.0:
         raise ValueError(
             f"{argument} must be a continuous distribution on the positive reals, such as dist.HalfNormal(1.0) or "
-            f"dist.LogNormal(0.0, 1.0), got {distribution!r} with support {support if lower is not None else 'the reals'}"
+            f"dist.LogNormal(0.0, 1.0), got {distribution!r}"
         )
     return distribution
 
@@ -168,7 +168,8 @@ def scale_to_dict(scale: Scale) -> float | list[float] | dict[str, Any]:
     parameters = _parameters(base)
     if parameters is None:
         raise ValueError(
-            f"the scale distribution {type(base).__name__} cannot be written to a file; accepted: {', '.join(DISTRIBUTIONS)}"
+            f"the scale distribution {type(base).__name__} cannot be written to a file; "
+            f"accepted: {', '.join(DISTRIBUTIONS)}"
         )
     return {"distribution": type(base).__name__, **parameters} | ({"mask": bool(scale._mask)} if masked else {})
 

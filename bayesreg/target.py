@@ -1,14 +1,15 @@
 """The model's log density fused on Moments: batched, with gradient and curvature, in unconstrained coordinates.
 
-A point is x = (w_1..w_d, c, u, v): the weights, the intercept's deviation c = b + m_x'w - m_y from its conditional mode, and
-the unconstrained coordinates of the learned scales, s = T(u) and t = T(v). Absent parts are left out. With
+A point is x = (w_1..w_d, c, u, v): the weights, the intercept's deviation c = b + m_x'w - m_y from its conditional
+mode, and the unconstrained coordinates of the learned scales, s = T(u) and t = T(v). Absent parts are left out. With
 RSS(w, c) = |yc - Xc w|^2 + n c^2,
 
     log density(x) = -n log(2 pi)/2 - n log s - RSS/(2 s^2) + log prior(w | t, s)
                      + log p(s) + log |ds/du| + log p(t) + log |dt/dv|,
 
 which is what Pyro's trace of `LinearRegression.pyro_model` gives, plus the Jacobians; w -> (w, c) has Jacobian 1.
-The sum of squares is expanded round the starting weights, where the posterior is, so that its digits survive R^2 near 1.
+The sum of squares is expanded round the starting weights, where the posterior is, so that its digits survive R^2 near
+1.
 """
 
 from __future__ import annotations
@@ -111,8 +112,9 @@ class Target:
         return torch.cat(columns, dim=-1)
 
     def start(self) -> torch.Tensor:
-        """Return a good starting point ``(p,)``: the scales that the evidence of a Gaussian prior with the same variance
-        prefers, and the weights' mean there.
+        """Return a good starting point ``(p,)``.
+
+        The scales that the evidence of a Gaussian prior of the same variance prefers, and the weights' mean there.
         """
         return self._start.clone()
 
@@ -175,10 +177,10 @@ class Target:
         return log_density, gradient
 
     def curvature(self, point: torch.Tensor) -> torch.Tensor:
-        """Return the negative Hessian of the log density at a point, made positive definite: an inverse metric's inverse.
+        """Return the negative Hessian of the log density at a point, made positive definite.
 
-        The kink of a Laplace prior enters by its expected curvature. Eigenvalues (in coordinates that give the matrix a unit
-        diagonal) that are not safely positive are raised, so that the result always has a Cholesky factor.
+        The kink of a Laplace prior enters by its expected curvature. Eigenvalues (in coordinates that give the matrix a
+        unit diagonal) that are not safely positive are raised, so that the result always has a Cholesky factor.
 
         Args:
             point: ``(p,)``.
@@ -225,7 +227,7 @@ class Target:
         return scales.get("noise_scale", self.known_noise_scale), scales.get("prior_scale")
 
     def _log_density_by_operations(self, points: torch.Tensor) -> torch.Tensor:
-        """The density in plain differentiable operations, for the Hessian (and, in tests, against the analytic gradient)."""
+        """Return the density in plain differentiable operations: for the Hessian, and to test the analytic gradient."""
         d = self.num_features
         weights = points[..., :d]
         noise, prior_factor = self._scales_at(points)
@@ -249,7 +251,8 @@ class Target:
         if flat:
             spectrum.require_full_rank()
         spread = math.sqrt(max(self.moments.Syy / self.num_rows, np.finfo(np.float64).tiny))
-        # The scales' coordinates on a coarse grid: noise from e^-16 to e^2 of the target's spread, priors over e^-20 to e^20.
+        # The scales' coordinates on a coarse grid: noise from e^-16 to e^2 of the target's spread, priors over e^-20 to
+        # e^20.
         grids = {
             "noise_scale": spread * np.exp(np.linspace(-16.0, 2.0, 73)),
             "prior_scale": np.exp(np.linspace(-20.0, 20.0, 81)),
@@ -279,7 +282,7 @@ class Target:
         return torch.cat([weights, *tail])
 
     def _inside_support(self, learned: LearnedScale, scales: torch.Tensor) -> torch.Tensor:
-        """Return unconstrained coordinates for a grid of scales, those outside a bounded support replaced by a grid inside."""
+        """Return unconstrained coordinates for a grid of scales; for a bounded support, a grid inside it."""
         support = learned.distribution.support
         if bool(support.check(scales).all()):
             return learned.unconstrain(scales)

@@ -27,7 +27,7 @@ def design(kind, random):
 
 
 def optimality(design, target, strengths, weights):
-    """Largest violation of |F_j'r| <= l_j, with equality and sign where w_j is not zero, against each column's own length."""
+    """Largest violation of |F_j'r| <= l_j, with equality and sign where w_j is not zero, per column length."""
     gradient = design.T @ (target - design @ weights)
     on = np.abs(gradient - strengths * np.sign(weights))
     off = np.maximum(np.abs(gradient) - strengths, 0.0)

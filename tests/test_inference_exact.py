@@ -91,7 +91,7 @@ def test_evidence_is_the_density_of_the_target_under_its_marginal_gaussian(inter
     ids=["both", "relative", "bounded", "prior-scale", "flat"],
 )
 def test_learned_scales_by_nested_quadrature(model):
-    """Evidence and moments from SciPy's adaptive quadrature of the dense marginal Gaussian over the scales themselves."""
+    """Evidence and moments from quadrature of the dense marginal Gaussian over the scales themselves."""
     data = small_data()
     result = run(model, data, draws=20_000)
     features, target = data.features, data.target
@@ -118,7 +118,8 @@ def test_learned_scales_by_nested_quadrature(model):
             density += -0.5 * target @ np.linalg.solve(covariance, target)
         return np.exp(density - result.log_evidence)
 
-    # The trapezoidal rule on the logarithms, which is exact for smooth humps once its step is a fraction of their width.
+    # The trapezoidal rule on the logarithms, which is exact for smooth humps once its step is a fraction of their
+    # width.
     axes = {}
     for name, scale in learned.items():
         if isinstance(scale.distribution, dist.Uniform):  # a jump at either end: Gauss-Legendre inside

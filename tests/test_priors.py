@@ -105,8 +105,13 @@ def test_round_trip_through_words(prior):
 
 @pytest.mark.parametrize(
     ("table", "named"),
-    [({"kind": "horseshoe"}, "horseshoe"), ({"kind": "laplace"}, "scale"), ({"kind": "flat", "scale": 1.0}, "scale"), ({"kind": "gaussian", "sclae": 1.0}, "sclae")],
-)  # fmt: skip
+    [
+        ({"kind": "horseshoe"}, "horseshoe"),
+        ({"kind": "laplace"}, "scale"),
+        ({"kind": "flat", "scale": 1.0}, "scale"),
+        ({"kind": "gaussian", "sclae": 1.0}, "sclae"),
+    ],
+)
 def test_wrong_words_are_named(table, named):
     with pytest.raises(ValueError, match=named):
         prior_from_dict(table)

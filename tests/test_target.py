@@ -1,4 +1,4 @@
-"""The fused density against Pyro's trace of the program, and its derivatives against autograd and finite differences."""
+"""The fused density against Pyro's trace of the program, its derivatives against autograd and differences."""
 
 import itertools
 

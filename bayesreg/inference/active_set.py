@@ -2,13 +2,13 @@
 
     minimise over w:   |f - F w|^2 / 2 + sum_j l_j |w_j|,        F (k, d), f (k,), l_j > 0.
 
-On a set A of weights with fixed signs the problem is linear: F_A'(f - F_A w_A) = l_A sign_A. The method solves that, walks
-towards its solution until a weight changes sign (which leaves the set), and then lets in the weight that violates
-|F_j'(f - F w)| <= l_j most. Each step lowers the objective, so no set comes back and the number of steps is finite; the end
-satisfies the conditions of optimality to rounding, with exact zeros. A column that depends on those in the set enters along
-the direction that leaves the fit alone, in exchange for the first weight that reaches zero there, so duplicates and n < d need
-no special case. Source: Osborne, Presnell & Turlach, IMA Journal of Numerical Analysis 20 (2000); Lee, Battle, Raina & Ng,
-Efficient sparse coding algorithms (2007).
+On a set A of weights with fixed signs the problem is linear: F_A'(f - F_A w_A) = l_A sign_A. The method solves that,
+walks towards its solution until a weight changes sign (which leaves the set), and then lets in the weight that violates
+|F_j'(f - F w)| <= l_j most. Each step lowers the objective, so no set comes back and the number of steps is finite; the
+end satisfies the conditions of optimality to rounding, with exact zeros. A column that depends on those in the set
+enters along the direction that leaves the fit alone, in exchange for the first weight that reaches zero there, so
+duplicates and n < d need no special case. Source: Osborne, Presnell & Turlach, IMA Journal of Numerical Analysis 20
+(2000); Lee, Battle, Raina & Ng, Efficient sparse coding algorithms (2007).
 """
 
 from __future__ import annotations

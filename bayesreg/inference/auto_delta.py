@@ -1,8 +1,9 @@
 """The mode as Pyro finds it: `AutoDelta` on the Pyro program, Adam with a decaying rate.
 
-It maximises the log density of the program's trace over the constrained sites (weights, intercept, learned noise scale), the
-same mode as `map_estimate`, by gradient steps alone: no proximal step, so under a Laplace prior no exact zeros. It starts from
-zero weights and the target's spread, not from any solution. Source: Kingma & Ba, Adam (2015), and Pyro's `AutoDelta`.
+It maximises the log density of the program's trace over the constrained sites (weights, intercept, learned noise
+scale), the same mode as `map_estimate`, by gradient steps alone: no proximal step, so under a Laplace prior no exact
+zeros. It starts from zero weights and the target's spread, not from any solution. Source: Kingma & Ba, Adam (2015), and
+Pyro's `AutoDelta`.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Exact posteriors: the Gaussian and the flat prior, scales known or learned, without a Markov chain.
 
-Given the noise scale s and the prior scale t, the weights are Gaussian and the evidence p(y | s, t) is a closed form in the
-eigenbasis (`bayesreg.evidence`). Learned scales have the marginal posterior, in their unconstrained coordinates u and v,
+Given the noise scale s and the prior scale t, the weights are Gaussian and the evidence p(y | s, t) is a closed form in
+the eigenbasis (`bayesreg.evidence`). Learned scales have the marginal posterior, in their unconstrained coordinates u
+and v,
 
     p(u, v | y)  ~  p(y | s, t) p(s) p(t) |ds/du| |dt/dv|,
 
-a smooth function of one or two numbers: tabulated by the trapezoidal rule, whose nodes are doubled until the log evidence
-moves by less than 1e-10, drawn from by rejection against the table's own interpolation, and followed by one draw of the
-weights each. The draws are independent. Source: Gelman et al., Bayesian Data Analysis (3rd edition, 2013), section 3.7.
+a smooth function of one or two numbers: tabulated by the trapezoidal rule, whose nodes are doubled until the log
+evidence moves by less than 1e-10, drawn from by rejection against the table's own interpolation, and followed by one
+draw of the weights each. The draws are independent. Source: Gelman et al., Bayesian Data Analysis (3rd edition, 2013),
+section 3.7.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _EVIDENCE_TOLERANCE = 1e-10
 _MOST_NODES = {1: 2**14 + 1, 2: 2**10 + 1}
 # Enough for the interpolation to be accepted nearly always: the step is then about a seventh of a standard deviation.
 _FEWEST_NODES = 129
-# Draws made at once: they stay in cache, and a fixed size makes the same seed give the same draws on any number of threads.
+# Draws made at once: they stay in cache, and a fixed size makes the same seed give the same draws on any number of
+# threads.
 _BLOCK = 2048
 
 
@@ -166,9 +169,10 @@ class _ScaleTable:
         return density.nan_to_num(nan=-math.inf, neginf=-math.inf)
 
     def draw(self, size: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Draw scales independently: a node by its weight, a triangular step round it, and rejection against the density.
+        """Draw scales independently: a node by its weight, a triangular step, and rejection against the density.
 
-        A node with a triangular step of the grid's width is exactly a draw from the multilinear interpolation of the table.
+        A node with a triangular step of the grid's width is exactly a draw from the multilinear interpolation of the
+        table.
         """
         like = {"generator": generator, "dtype": self._table.dtype, "device": self._table.device}
         kept: list[torch.Tensor] = []
@@ -211,7 +215,7 @@ class _ScaleTable:
         return torch.linspace(0.0, 1.0, nodes, dtype=self._target.dtype, device=self._target.device)
 
     def _bracket(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a box outside which the density is `_DEPTH` nats below its peak, found by zooming in on what is above that."""
+        """Return a box outside which the density is `_DEPTH` nats below its peak, by zooming in on what is above."""
         dimensions = len(self._names)
         nodes = {1: 481, 2: 121}[dimensions]
         centre = self._target.start()[-dimensions:]

@@ -3,11 +3,12 @@
     known noise:    maximise over w, b    -|y - Xw - b|^2 / (2 s^2) + log prior(w)
     learned noise:  maximise over w, b, s -n log s - |y - Xw - b|^2 / (2 s^2) + log prior(w) + log p(s)
 
-The intercept is at its mode (centring). The mode with learned noise is that of the joint density of (w, b, s): it depends on
-the parametrisation, and with s (not log s) as here, n keeps its full power. It is the global maximum of the profile
-h(s) = max_w [...], a function of one number that can have several local maxima; where n - 1 columns can fit the target
-exactly, h can grow without bound as s goes to 0, and there is no mode. Given s: under a Gaussian (flat) prior the mode is a
-ridge (least-squares) solution in closed form; under a Laplace prior a lasso, to optimality conditions at rounding level.
+The intercept is at its mode (centring). The mode with learned noise is that of the joint density of (w, b, s): it
+depends on the parametrisation, and with s (not log s) as here, n keeps its full power. It is the global maximum of the
+profile h(s) = max_w [...], a function of one number that can have several local maxima; where n - 1 columns can fit the
+target exactly, h can grow without bound as s goes to 0, and there is no mode. Given s: under a Gaussian (flat) prior
+the mode is a ridge (least-squares) solution in closed form; under a Laplace prior a lasso, to optimality conditions at
+rounding level.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ class MapEstimate:
     def original_units(self) -> MapEstimate:
         """Return the estimate in the units of the data before ``standardized()``.
 
-        The log density becomes that of the original target, weights and noise scale (the Jacobians of the change of units);
-        the certificate and the penalty stay those of the problem that was solved.
+        The log density becomes that of the original target, weights and noise scale (the Jacobians of the change of
+        units); the certificate and the penalty stay those of the problem that was solved.
 
         Returns:
             The same mode, in other units.
@@ -115,8 +116,8 @@ def map_estimate(
         The `MapEstimate`; its relative duality gap is 1e-10 or less for a Gaussian or Laplace prior.
 
     Raises:
-        ValueError: A learned prior scale (no joint mode exists), learned noise whose joint mode does not exist, or a flat prior
-            on a design of short rank (improper).
+        ValueError: A learned prior scale (no joint mode exists), learned noise whose joint mode does not exist, or a
+            flat prior on a design of short rank (improper).
 
     Example:
         >>> import bayesreg as br
@@ -128,8 +129,8 @@ def map_estimate(
     model = model.conditioned(noise_scale, prior_scale)
     if model.prior.scale_is_learned:
         raise ValueError(
-            "a learned prior scale has no joint mode with the weights: the density grows without bound as the scale goes to 0 "
-            "with the weights. Give prior_scale= the value to condition on, or use sample(), whose posterior is proper"
+            "a learned prior scale has no joint mode with the weights: the density grows without bound as the scale goes "
+            "to 0 with the weights. Give prior_scale= the value to condition on, or use sample(), whose posterior is proper"
         )
     moments = as_moments(data)
     centred = moments if model.intercept else moments.about_origin()
@@ -211,7 +212,7 @@ class _ModeProblem:
         return self.log_density(scale, self.weights(scale))
 
     def profile_slope(self, log_scale: float) -> float:
-        """Return dh / d log s = RSS/s^2 - n + d log p / d log s (+ the prior's slope where relative), by the envelope theorem."""
+        """Return dh / d log s = RSS/s^2 - n + d log p / d log s (+ the prior's where relative): the envelope theorem."""
         scale, prior = math.exp(log_scale), self.model.prior
         weights = self.weights(scale)
         slope = float(self.moments.residuals(weights)[0]) / scale**2 - self.moments.num_rows
@@ -281,7 +282,7 @@ def _require_mode(model: LinearRegression, problem: _ModeProblem) -> None:
     if heights[0] < heights[1] < heights[2]:
         raise ValueError(
             f"the joint mode of weights and noise_scale does not exist: {problem.moments.num_features} features fit "
-            f"{problem.moments.num_rows} rows exactly, and the density grows without bound as noise_scale goes to 0. Give a noise "
-            "prior that vanishes there fast enough (dist.LogNormal, dist.InverseGamma), a known noise scale (noise_scale=), or use "
-            "sample(), whose posterior can be proper"
+            f"{problem.moments.num_rows} rows exactly, and the density grows without bound as noise_scale goes to 0. "
+            "Give a noise prior that vanishes there fast enough (dist.LogNormal, dist.InverseGamma), a known noise scale "
+            "(noise_scale=), or use sample(), whose posterior can be proper"
         )
