@@ -6,11 +6,12 @@ With v = w - c, r = yc - Xc w, and R_j(v) = l2_j v^2 / 2 + l1_j |v|, the problem
     D(theta) = (yc - Xc c)'theta - n |theta|^2 / 2 - sum_j R_j*((Xc'theta)_j),
     R_j*(u) = (|u| - l1_j)_+^2 / (2 l2_j),  or for l2_j = 0 the indicator of |u| <= l1_j.
 
-The dual point is theta = alpha q / n with q = r - Xc d: the residual after a Newton step d over the features without a
-kink (l1_j = 0). It alone gives the exact excess when no feature has a kink, and makes q orthogonal to columns without
-any penalty, as the dual demands; alpha, the best feasible, serves the others. With g = Xc'q / n, u = alpha g, J - D is
+The dual point is theta = alpha q / n with q = r - f, where f = Xc d is what a Newton step d over the features without
+a kink (l1_j = 0) fits. It alone gives the exact excess when no feature has a kink, and makes q orthogonal to columns
+without any penalty, as the dual demands; alpha, the best feasible, serves the others. With g = Xc'q / n and
+u = alpha g, J - D is
 
-    [(1 - alpha)^2 |q|^2 / n + 2 (1 - alpha) g'd + |Xc d|^2 / n] / 2  +  sum_j [R_j(v_j) + R_j*(u_j) - u_j v_j],
+    |(1 - alpha) q + f|^2 / (2 n)  +  sum_j [R_j(v_j) + R_j*(u_j) - u_j v_j],
 
 where every bracket of the sum is nonnegative and 0 at the optimum: nothing cancels, and the gap of an optimum is far
 below eps J. Sources: Boyd and Vandenberghe, "Convex Optimization" (2004), section 5.5; Fercoq, Gramfort and Salmon,
@@ -25,6 +26,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+
+# Where the residual q is little but rounding, a larger multiple of it would be a dual point made of rounding.
+LARGEST_MULTIPLE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +58,17 @@ class PenalisedPoint:
         """|Xc_j|, (d,)."""
         return np.linalg.norm(self.root[:, :-1], axis=0)
 
-    def rounding(self, step: np.ndarray | float = 0.0) -> np.ndarray:
-        """How far Xc'(yc - Xc (w + step))/n - l2 (v + step), computed in float64, may be from exact.
+    @property
+    def size(self) -> float:
+        """|yc| + sum_k |Xc_k| |w_k| + |sqrt(n l2) v|, the size of what the residuals are differences of."""
+        pull = np.linalg.norm(np.sqrt(self.num_rows * self.l2) * self.offset)
+        return float(np.linalg.norm(self.root[:, -1]) + self.lengths @ np.abs(self.weights) + pull)
 
-            a few eps [ |Xc_j| (|yc| + sum_k |Xc_k| (|w_k| + |step_k|)) / n + l2_j (|v_j| + |step_j|) ]
-
-        Args:
-            step: A change of the weights, (d,).
-
-        Returns:
-            A bound of the error, (d,).
-        """
-        size = np.linalg.norm(self.root[:, -1]) + self.lengths @ (np.abs(self.weights) + np.abs(step))
-        pull = self.l2 * (np.abs(self.offset) + np.abs(step))
-        return 8 * np.finfo(np.float64).eps * (self.lengths * size / self.num_rows + pull)
+    @property
+    def rounding(self) -> np.ndarray:
+        """A few eps (|Xc_j| + sqrt(n l2_j)) size / n: how far g_j - l2_j v_j may be from exact, (d,)."""
+        lengths = self.lengths + np.sqrt(self.num_rows * self.l2)
+        return 8 * np.finfo(np.float64).eps * lengths * self.size / self.num_rows
 
 
 def duality_gap(point: PenalisedPoint) -> float:
@@ -79,16 +80,16 @@ def duality_gap(point: PenalisedPoint) -> float:
     Returns:
         An upper bound of J(w) - min J, at least 0.
     """
-    l1, l2, offset = point.l1, point.l2, point.offset
+    l1, l2, offset, n = point.l1, point.l2, point.offset, point.num_rows
     step, fitted, left = _smooth_step(point)
-    gradient = point.gradient - point.root[:, :-1].T @ fitted / point.num_rows
-    gradient = _within_rounding(gradient, offset + step, l1, l2, point.rounding(step))
-    mean_square = float(left @ left) / point.num_rows
+    gradient = point.gradient - point.root[:, :-1].T @ fitted / n
+    gradient = _within_rounding(gradient, offset + step, l1, l2, point.rounding)
+    mean_square = float(left @ left) / n
+    stationary = float(left @ fitted) / n + float(offset @ gradient)
 
     size = np.abs(gradient)
     curved, bounded = l2 > 0, (l2 == 0) & (size > 0)
-    largest = float(np.min(l1[bounded] / size[bounded], initial=np.inf))
-    stationary = float((offset + step) @ gradient)
+    largest = float(np.min(l1[bounded] / size[bounded], initial=LARGEST_MULTIPLE))
 
     def slope(alpha: float) -> float:  # d gap / d alpha, increasing in alpha
         beyond = np.maximum(alpha * size[curved] - l1[curved], 0)
@@ -100,34 +101,38 @@ def duality_gap(point: PenalisedPoint) -> float:
     clipped = np.clip(dual, -l1, l1)
     off_curve = (dual - clipped - l2 * offset)[curved]
     off_kink = np.abs(offset) * (l1 - clipped * np.sign(offset))
-    misfit = (1 - alpha) ** 2 * mean_square + float(fitted @ fitted) / point.num_rows
-    misfit += 2 * (1 - alpha) * float(gradient @ step)
-    return float(misfit / 2 + np.sum(off_curve * (off_curve / (2 * l2[curved]))) + np.sum(off_kink))
+    misfit = (1 - alpha) * left + fitted
+    return float(misfit @ misfit / (2 * n) + np.sum(off_curve * (off_curve / (2 * l2[curved]))) + np.sum(off_kink))
 
 
 def _smooth_step(point: PenalisedPoint) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Newton step over the features without a kink, by least squares on the root with their L2 rows below.
+    """The Newton step over the features without a kink: least squares on the root with sqrt(n l2) below.
+
+    By projection on an orthonormal basis, so that duplicate columns do no harm: where l2_j = 0 the step itself is not
+    needed, only what it fits.
 
     Args:
         point: The weight vector and its problem.
 
     Returns:
-        The step (d,), 0 elsewhere; what it fits, F step (k,); and the residual that it leaves (k,).
+        The step d (d,), 0 where l1_j > 0 or l2_j = 0; what the whole step fits (k,); the residual that it leaves (k,).
     """
     features, target = point.root[:, :-1], point.root[:, -1]
     residual = target - features @ point.weights
-    smooth = point.l1 == 0
-    step = np.zeros_like(point.weights)
+    step, smooth = np.zeros_like(point.weights), point.l1 == 0
     if not smooth.any():
         return step, np.zeros_like(residual), residual
     below = np.sqrt(point.num_rows * point.l2[smooth])
-    stacked = np.vstack([features[:, smooth], np.diag(below)])
+    columns = np.vstack([features[:, smooth], np.diag(below)])
     # Unit columns, so that those of another scale are not taken for rounding.
-    lengths = np.linalg.norm(stacked, axis=0)
-    lengths = np.where(lengths > 0, lengths, 1.0)
-    wanted = np.concatenate([residual, -below * point.offset[smooth]])
-    step[smooth] = scipy.linalg.lstsq(stacked / lengths, wanted, lapack_driver="gelsy")[0] / lengths
-    fitted = features @ step
+    lengths = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(lengths > 0, lengths, 1.0)
+    basis, triangle, _ = scipy.linalg.qr(columns, mode="economic", pivoting=True)
+    pivots = np.abs(np.diag(triangle))
+    basis = basis[:, pivots > max(columns.shape) * np.finfo(np.float64).eps]
+    projected = basis @ (basis.T @ np.concatenate([residual, -below * point.offset[smooth]]))
+    fitted, moved = np.split(projected, [len(residual)])
+    step[smooth] = np.divide(moved, below, out=np.zeros_like(below), where=below > 0)
     return step, fitted, residual - fitted
 
 
@@ -161,7 +166,7 @@ def _root(slope: Callable[[float], float], kinks: np.ndarray, largest: float) ->
     Args:
         slope: The function.
         kinks: Where its slope changes, in any order.
-        largest: The upper end; may be infinite.
+        largest: The upper end.
 
     Returns:
         The root.

@@ -81,7 +81,7 @@ def test_gap_and_distance_bound_hold(design, kind):
         weights = (best + size * rng.normal(size=data.num_features) / scale).astype(float)
         for given in (data, moments):
             found = certify(weights, given, penalty)
-            slack = 2e-15 * (found.objective + np.var(data.target) / 2)  # what float64 resolves
+            slack = 1e-14 * (found.objective + np.var(data.target) / 2)  # what float64 resolves
             assert found.gap >= _excess(weights, data, penalty, best) - slack
             assert all(math.isfinite(v) and v >= 0 for v in (found.gap, found.relative_gap, found.kkt_residual))
             unique = kind != "free on some" or design not in ("duplicates", "wide")
@@ -133,7 +133,7 @@ def test_the_gap_is_the_primal_less_the_best_dual(design, kind):
 
     primal = float(objective(weights, data.features, data.target, l1, l2, centre))
     bounded = (l2 == 0) & (np.abs(x.T @ residual) > 0)
-    largest = float(np.min(l1[bounded] * n / np.abs(x.T @ residual)[bounded], initial=10.0))
+    largest = float(np.min(l1[bounded] * n / np.abs(x.T @ residual)[bounded], initial=2.0))
     values = {a: dual(a * residual / n) for a in [0.0, largest]}
     search = minimize_scalar(
         lambda a: -dual(a * residual / n), bounds=(0, largest), method="bounded", options={"xatol": 1e-12}
