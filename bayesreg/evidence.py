@@ -97,8 +97,9 @@ class EvidenceSpectrum:
         """
         if self.rank < self.num_features:
             raise ValueError(
-                f"FlatPrior() with a design of rank {self.rank} and {self.num_features} features has no proper posterior "
-                "and no unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out the redundant columns"
+                f"FlatPrior() with a design of rank {self.rank} and {self.num_features} features has no "
+                "proper posterior and no unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out "
+                "the redundant columns"
             )
 
     @property

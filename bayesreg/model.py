@@ -110,9 +110,10 @@ class LinearRegression:
     def pyro_model(self, data: RegressionData | tuple[torch.Tensor, torch.Tensor]) -> None:
         """Run the Pyro program.
 
-        Sites ``weights``, ``intercept``, ``noise_scale``, ``target``, and ``prior_scale`` when learned; plates ``feature`` and ``row``. A known noise scale is a deterministic site. Batches of values to the left (of
-        shape ``(..., 1)`` for scalars and ``(..., d)`` for weights) broadcast, so ``Predictive(parallel=True)`` and
-        vectorised particles work.
+        Sites ``weights``, ``intercept``, ``noise_scale``, ``target``, and ``prior_scale`` when learned; plates
+        ``feature`` and ``row``. A known noise scale is a deterministic site. Batches of values to the left (of shape
+        ``(..., 1)`` for scalars and ``(..., d)`` for weights) broadcast, so ``Predictive(parallel=True)`` and vectorised
+        particles work.
 
         Args:
             data: Rows, or the pair ``(features (n, d), target (n,))`` of float64 tensors on the device to use.

@@ -173,6 +173,13 @@ class _ScaleTable:
 
         A node with a triangular step of the grid's width is exactly a draw from the multilinear interpolation of the
         table.
+
+        Args:
+            size: How many.
+            generator: The source of randomness.
+
+        Returns:
+            The learned scales ``(size,)`` by name.
         """
         like = {"generator": generator, "dtype": self._table.dtype, "device": self._table.device}
         kept: list[torch.Tensor] = []

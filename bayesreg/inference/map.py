@@ -129,8 +129,9 @@ def map_estimate(
     model = model.conditioned(noise_scale, prior_scale)
     if model.prior.scale_is_learned:
         raise ValueError(
-            "a learned prior scale has no joint mode with the weights: the density grows without bound as the scale goes "
-            "to 0 with the weights. Give prior_scale= the value to condition on, or use sample(), whose posterior is proper"
+            "a learned prior scale has no joint mode with the weights: the density grows without bound as the "
+            "scale goes to 0 with the weights. Give prior_scale= the value to condition on, or use sample(), "
+            "whose posterior is proper"
         )
     moments = as_moments(data)
     centred = moments if model.intercept else moments.about_origin()
@@ -212,7 +213,7 @@ class _ModeProblem:
         return self.log_density(scale, self.weights(scale))
 
     def profile_slope(self, log_scale: float) -> float:
-        """Return dh / d log s = RSS/s^2 - n + d log p / d log s (+ the prior's where relative): the envelope theorem."""
+        """Return dh / d log s = RSS/s^2 - n + d log p / d log s (+ the prior's where relative), by the envelope."""
         scale, prior = math.exp(log_scale), self.model.prior
         weights = self.weights(scale)
         slope = float(self.moments.residuals(weights)[0]) / scale**2 - self.moments.num_rows
@@ -282,7 +283,7 @@ def _require_mode(model: LinearRegression, problem: _ModeProblem) -> None:
     if heights[0] < heights[1] < heights[2]:
         raise ValueError(
             f"the joint mode of weights and noise_scale does not exist: {problem.moments.num_features} features fit "
-            f"{problem.moments.num_rows} rows exactly, and the density grows without bound as noise_scale goes to 0. "
-            "Give a noise prior that vanishes there fast enough (dist.LogNormal, dist.InverseGamma), a known noise scale "
-            "(noise_scale=), or use sample(), whose posterior can be proper"
+            f"{problem.moments.num_rows} rows exactly, and the density grows without bound as noise_scale goes "
+            "to 0. Give a noise prior that vanishes there fast enough (dist.LogNormal, dist.InverseGamma), a known "
+            "noise scale (noise_scale=), or use sample(), whose posterior can be proper"
         )
