@@ -315,11 +315,11 @@ def _csv_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pand
     import pandas
 
     # The names as they stand in the file: pandas would rename some. One type for a column: not one for each part of it.
-    options = {"header": 0, "names": names, "index_col": False, "skipinitialspace": True, "low_memory": False}
+    options = {"header": 0, "names": names, "skipinitialspace": True, "low_memory": False}
     if tuple(int(part) for part in pandas.__version__.split(".")[:2]) < (3, 1):
         options["float_precision"] = "round_trip"  # older readers are off by an ulp at times without
     try:
-        with pandas.read_csv(path, encoding="utf-8-sig", iterator=True, chunksize=rows, **options) as reader:
+        with pandas.read_csv(path, iterator=True, chunksize=rows, **options) as reader:
             yield from reader
     except (pandas.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error

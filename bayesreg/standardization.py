@@ -137,9 +137,9 @@ class Standardization:
     def to_original_intercept(self, weights, intercept):
         """Return the intercept `(...)` in the original units, given standard weights `(..., d)`: m_y + s_y b - m'w'."""
         original = self.to_original_weights(weights)
-        shift = (original * _like(original, self.feature_means)).sum(-1)
-        shift = shift + (original * _like(original, self.feature_remainders)).sum(-1)
-        return self.target_scale * intercept + self.target_remainder + self.target_mean - shift
+        large = self.target_mean - (original * _like(original, self.feature_means)).sum(-1)
+        small = self.target_remainder - (original * _like(original, self.feature_remainders)).sum(-1)
+        return large + (self.target_scale * intercept + small)
 
     def to_original_noise_scale(self, noise_scale):
         """Return the noise's scale `(...)` in the original units: s_y times it."""

@@ -234,6 +234,13 @@ def test_a_column_that_turns_text_later_is_refused_by_name(tmp_path):
         next(batches)
 
 
+def test_text_far_down_a_table_is_refused_without_a_warning(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("a,y\n" + "1,2\n" * 200_000 + "oops,2\n")
+    with pytest.raises(TypeError, match="long.csv.*column 'a'.*'oops'.* in row 200000 "):
+        read_table(path, "y")
+
+
 def test_a_target_that_is_not_there_is_answered_with_the_columns(write):
     path = write(FRAME)
     for read in (read_table, read_batches):
@@ -310,6 +317,8 @@ def test_parquet_files_may_repeat_names_or_number_columns_or_keep_an_index(tmp_p
         read_table(path, "y")
     FRAME.set_index("rooms").to_parquet(path)
     assert read_table(path, "price").feature_names == ("size",)
+    parquet.write_table(pyarrow.Table.from_pandas(pd.DataFrame(np.eye(3))), path)
+    assert read_table(path, "1").feature_names == ("0", "2")
     parquet.write_table(pyarrow.table({"a": [1, None], "y": [1, 2]}), path)
     with pytest.raises(ValueError, match="got nan in column 'a', row 1 "):
         read_table(path, "y")

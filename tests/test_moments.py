@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import weakref
 from dataclasses import replace
 
@@ -98,6 +99,18 @@ def test_blocks_do_not_show(monkeypatch, block):
     lengths = np.sqrt(np.diagonal(whole.scatter))
     for root in (whole.factor, moments.factor):
         assert np.all(np.abs(root.T @ root - whole.scatter) <= 1e-13 * np.outer(lengths, lengths))
+
+
+def test_rows_at_hand_are_centred_a_block_at_a_time(monkeypatch):
+    joint = make_rows(rows=100_000)
+    joint[:, 1] = joint[:, 0]
+    data = make_data(joint)
+    monkeypatch.setattr(bayesreg.moments, "BLOCK_ROWS", 1000)
+    tracemalloc.start()
+    Moments.from_data(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < joint.nbytes / 10
 
 
 def test_a_first_row_far_from_the_others_does_no_harm():
@@ -421,6 +434,15 @@ def test_the_condition_is_infinite_where_the_rank_is_short(kind):
     assert Moments.from_data(make_data(unlucky_rows(kind))).condition() > 1e15
 
 
+def test_as_many_rows_as_columns_have_full_rank_about_the_origin_only():
+    batch = make_data(unlucky_rows("plain")[:4])
+    for moments in (Moments.from_data(batch), Moments.from_batches([batch])):
+        assert moments.condition() == np.inf
+        assert moments.about_origin().condition() == pytest.approx(
+            np.linalg.cond(batch.features / np.linalg.norm(batch.features, axis=0)), rel=1e-6
+        )
+
+
 def test_the_condition_does_not_see_the_scales():
     plain, scaled = (Moments.from_data(make_data(unlucky_rows(kind))).condition() for kind in ("noise", "scales"))
     assert plain == pytest.approx(scaled, rel=1e-9) and 1 < plain < 10
@@ -452,6 +474,14 @@ def test_residuals_of_a_perfect_fit_are_zero_to_the_digits_of_the_rows():
     rss, cross = Moments.from_data(data).residuals(weights)
     assert rss < 60 * (1e3 * 1e-15) ** 2 and np.abs(cross).max() < 1e-10
     assert 0 <= Moments.from_batches([data]).residuals(weights)[0] < 1e-10
+
+
+def test_residuals_of_a_perfect_fit_are_never_negative():
+    generator = np.random.default_rng(9)
+    for _ in range(20):
+        features, weights = generator.standard_normal((50, 3)), generator.standard_normal(3)
+        moments = Moments.from_batches([(features, features @ weights)])
+        assert moments.residuals(weights)[0] >= 0  # from the scatter alone it is rounding, of either sign
 
 
 def test_residuals_of_many_weights_and_of_tensors():

@@ -13,7 +13,7 @@ def rows(kind):
         matrix *= [1e-12, 1.0, 1e12, 1e-6, 1e6]
     elif kind == "duplicate columns":
         matrix[:, 3] = matrix[:, 0]
-        matrix[:, 4] = 1e9 * (matrix[:, 1] - matrix[:, 2])
+        matrix[:, 4] = matrix[:, 1] + 1e-5 * matrix[:, 2]
     elif kind == "zero columns":
         matrix[:, [0, 4]] = 0
     elif kind == "all zero":

@@ -129,6 +129,9 @@ def test_means_keep_what_rounding_leaves_out():
     assert transform.apply_to_features(np.array([1e8]))[0] == -0.5e-9
     back = transform.to_original_intercept(np.array([8.0]), 1.0)  # 3 + 0.5 - 2 * (1e8 + 1e-9)
     assert back == 3.5 - 2e8
+    # Where the means cancel, what rounding left out of them is all there is.
+    transform = Standardization.about(np.array([1e8, 1e8]), np.array([1e-9, 4e-9]), np.array([2.0, 2.0]))
+    assert transform.to_original_intercept(np.array([1.0]), 0.0) == pytest.approx(3e-9, rel=1e-15)
 
 
 def test_vectors_and_equality():
