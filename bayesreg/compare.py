@@ -27,7 +27,8 @@ from bayesreg.inference.map import MapEstimate, map_estimate
 from bayesreg.moments import Moments, as_moments
 from bayesreg.optimum import penalised_optimum
 from bayesreg.penalties import Penalty
-from bayesreg.training import largest_stable_step, train
+from bayesreg.training import train
+from bayesreg.training_objective import largest_stable_step
 
 if TYPE_CHECKING:
     import pandas as pd

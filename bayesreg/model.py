@@ -112,8 +112,8 @@ class LinearRegression:
 
         Sites ``weights``, ``intercept``, ``noise_scale``, ``target``, and ``prior_scale`` when learned; plates
         ``feature`` and ``row``. A known noise scale is a deterministic site. Batches of values to the left (of shape
-        ``(..., 1)`` for scalars and ``(..., d)`` for weights) broadcast, so ``Predictive(parallel=True)`` and vectorised
-        particles work.
+        ``(..., 1)`` for scalars and ``(..., d)`` for weights) broadcast, so that ``Predictive(parallel=True)`` and
+        vectorised particles work.
 
         Args:
             data: Rows, or the pair ``(features (n, d), target (n,))`` of float64 tensors on the device to use.

@@ -15,6 +15,7 @@ import numpy as np
 import pyro.distributions as dist
 import torch
 from torch.distributions import biject_to
+from torch.distributions.transforms import ExpTransform
 
 # The distributions that a file or a command line can name, and their parameters: nothing else can be named there, and
 # nothing is evaluated.
@@ -221,6 +222,7 @@ class LearnedScale:
     def __init__(self, distribution: dist.Distribution, device: torch.device | str = "cpu"):
         self.distribution = in_float64(distribution, device)
         self._transform = biject_to(self.distribution.support)
+        self._is_logarithm = isinstance(self._transform, ExpTransform)  # u = log s, as for most scales
 
     def constrain(self, coordinate: torch.Tensor) -> torch.Tensor:
         """Return s = T(u)."""
@@ -258,6 +260,9 @@ class LearnedScale:
             density = self.distribution.log_prob(scale) + self._transform.log_abs_det_jacobian(coordinate, scale)
             if not density.requires_grad:  # a flat density on the scale itself has no coordinate in it
                 density = density + 0.0 * coordinate
-            (log_slope,) = torch.autograd.grad(scale.log().sum(), coordinate, retain_graph=True)
+            if self._is_logarithm:
+                log_slope = torch.ones_like(scale)
+            else:
+                (log_slope,) = torch.autograd.grad(scale.log().sum(), coordinate, retain_graph=True)
             (density_slope,) = torch.autograd.grad(density.sum(), coordinate)
         return scale.detach(), log_slope, density.detach(), density_slope

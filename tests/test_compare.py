@@ -1,0 +1,120 @@
+"""The comparison: every route to one point on every design, and what a wrong correspondence looks like."""
+
+import json
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+
+import bayesreg as br
+from bayesreg import compare as module
+
+
+def wide_data():
+    random = np.random.default_rng(0)
+    features = random.standard_normal((100, 500))
+    for column in range(1, 500):
+        features[:, column] = 0.9 * features[:, column - 1] + (1 - 0.81) ** 0.5 * features[:, column]
+    return br.RegressionData(features, features[:, :10] @ random.standard_normal(10) + random.standard_normal(100))
+
+
+def collinear_data():
+    diabetes = br.load_diabetes().standardized()
+    return br.RegressionData(np.c_[diabetes.features, diabetes.features[:, :3]], diabetes.target)
+
+
+def book_data():
+    return br.simulate_weight_decay(seed=0)[0]
+
+
+def diabetes_data():
+    return br.load_diabetes().standardized()
+
+
+LEARNED = dist.HalfNormal(1.0)
+CASES = {
+    "diabetes, Gaussian": (diabetes_data, br.GaussianPrior(0.5), 0.7),
+    "diabetes, Laplace": (diabetes_data, br.LaplacePrior(0.25), 0.7),
+    "diabetes, Gaussian, learned noise": (diabetes_data, br.GaussianPrior(0.5), LEARNED),
+    "diabetes, Laplace, learned noise": (diabetes_data, br.LaplacePrior(0.02), LEARNED),
+    "diabetes as it comes, Gaussian": (br.load_diabetes, br.GaussianPrior(500.0), 54.0),
+    "diabetes as it comes, Laplace": (br.load_diabetes, br.LaplacePrior(100.0), 54.0),
+    "20 x 200, Gaussian": (book_data, br.GaussianPrior(0.01), 0.01),
+    "20 x 200, Laplace": (book_data, br.LaplacePrior(0.007), 0.01),
+    "20 x 200, Gaussian, learned noise": (book_data, br.GaussianPrior(0.01), dist.LogNormal(np.log(0.02), 0.15)),
+    "20 x 200, Laplace, learned noise": (book_data, br.LaplacePrior(0.007), dist.LogNormal(np.log(0.02), 0.15)),
+    "100 x 500, Gaussian": (wide_data, br.GaussianPrior(0.5), 1.0),
+    "100 x 500, Laplace": (wide_data, br.LaplacePrior(0.1), 1.0),
+    "100 x 500, Gaussian, learned noise": (wide_data, br.GaussianPrior(0.5), dist.LogNormal(0.5, 0.15)),
+    "100 x 500, Laplace, learned noise": (wide_data, br.LaplacePrior(0.1), dist.LogNormal(0.5, 0.15)),
+    "collinear, Gaussian": (collinear_data, br.GaussianPrior(0.5), 0.7),
+    "collinear, Laplace": (collinear_data, br.LaplacePrior(0.1), 0.7),
+    "collinear, Gaussian, learned noise": (collinear_data, br.GaussianPrior(0.5), LEARNED),
+    "collinear, Laplace, learned noise": (collinear_data, br.LaplacePrior(0.1), LEARNED),
+    "flat": (diabetes_data, br.FlatPrior(), 0.7),
+    "no intercept": (diabetes_data, br.LaplacePrior(0.1), 0.7),
+    "one scale a feature, a location": (diabetes_data, br.GaussianPrior(np.linspace(0.1, 1.0, 10), loc=0.2), 0.7),
+    "relative to the noise": (diabetes_data, br.LaplacePrior(0.1, relative_to_noise=True), LEARNED),
+}
+NOMINAL = {"Pyro AutoDelta": 1e-4, "SGD, subgradient": 1e-2}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_route_ends_at_the_same_point(name):
+    make, prior, noise = CASES[name]
+    data = make()
+    result = br.compare(br.LinearRegression(prior, noise, intercept=name != "no intercept"), data)
+    table = result.to_frame()
+    assert result.passed, table.to_string()
+    assert len(table) >= (5 if prior.kind == "laplace" else 4)
+    for row in table.itertuples():
+        assert row.tolerance <= NOMINAL.get(row.name, 1e-8)
+    exact = [route for route in result.routes if route.name not in NOMINAL]
+    for route in exact:
+        if result.unique:
+            assert route.weight_difference < 1e-3 * np.abs(exact[0].weights).max()
+        assert route.fit_difference < 1e-4 * np.std(data.target)
+    if prior.kind != "flat":
+        assert len(result.wrong) == 2 and not any(route.passed for route in result.wrong)
+        loosest = max(row.tolerance for row in table.itertuples())
+        assert all(route.relative_gap >= 10 * loosest for route in result.wrong)  # out of reach for each route
+    if prior.kind == "laplace":
+        zeros = {route.name: route.zeros for route in result.routes}
+        assert zeros["SGD, proximal step"] == zeros["map_estimate"] > 0
+        assert zeros["SGD, subgradient"] == 0  # the proximal step alone reaches exact zeros
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize("prior", [br.GaussianPrior(0.5), br.LaplacePrior(0.05)])
+def test_a_wrong_dictionary_fails(monkeypatch, factor, prior):
+    """The MAP owes nothing to lambda: with the dictionary off by 2 the training routes go elsewhere, and are caught."""
+    original = module.map_estimate
+
+    def mistaken(model, data, *rest):
+        import dataclasses
+
+        found = original(model, data, *rest)
+        wrong = br.Penalty(l1=factor * found.penalty.l1, l2=factor * found.penalty.l2)
+        return dataclasses.replace(found, penalty=wrong)
+
+    monkeypatch.setattr(module, "map_estimate", mistaken)
+    result = br.compare(br.LinearRegression(prior, 0.7), diabetes_data())
+    failed = {route.name for route in result.routes if not route.passed}
+    assert {"map_estimate", "Pyro AutoDelta"} <= failed and not result.passed
+
+
+def test_table_and_json():
+    result = br.compare(br.LinearRegression(br.LaplacePrior(0.1), 0.7), diabetes_data())
+    words = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert words["passed"] is True and len(words["routes"]) == len(result.to_frame()) == 6
+    assert words["penalty"]["l1"] == pytest.approx(0.49 / (442 * 0.1)) and words["noise_scale"] == 0.7
+
+
+def test_rows_are_needed_and_missing_modes_refused():
+    data = book_data()
+    with pytest.raises(TypeError, match="rows"):
+        br.compare(br.LinearRegression(br.GaussianPrior(0.5), 0.7), br.Moments.from_data(data))
+    with pytest.raises(ValueError, match="does not exist"):
+        br.compare(br.LinearRegression(br.GaussianPrior(0.5), LEARNED), data)
+    with pytest.raises(ValueError, match="prior_scale="):
+        br.compare(br.LinearRegression(br.GaussianPrior(LEARNED), 0.7), data)

@@ -1,0 +1,124 @@
+"""`sample`: which engine, what is refused, what is warned of, and that every engine honours the same words."""
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+
+import bayesreg as br
+
+LEARNED = dist.HalfNormal(1.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = np.random.default_rng(0)
+    features = random.standard_normal((40, 2))
+    return br.RegressionData(features, features @ [1.0, -0.5] + 0.3 * random.standard_normal(40), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (br.LinearRegression(br.GaussianPrior(1.0), LEARNED), "exact"),
+        (br.LinearRegression(br.GaussianPrior(LEARNED), LEARNED), "exact"),
+        (br.LinearRegression(br.FlatPrior(), 0.5), "exact"),
+        (br.LinearRegression(br.LaplacePrior(1.0), 0.5), "pyro-nuts"),
+    ],
+    ids=["gaussian", "learned", "flat", "laplace"],
+)
+def test_auto_takes_exact_where_it_exists_and_says_why(model, expected, data):
+    posterior = br.sample(model, data, draws=150, tune=100, chains=4)
+    assert posterior.method == expected
+    assert posterior.reason.startswith("auto: ") and ("exact" in posterior.reason)
+
+
+@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+@pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")
+def test_every_engine_honours_the_same_words(method, data):
+    model = br.LinearRegression(br.GaussianPrior(1.0), LEARNED)
+    state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    settings = {"method": method, "draws": 30, "tune": 60, "chains": 2}
+    posterior = br.sample(model, data, seed=3, **settings)
+    assert posterior.draws["weights"].shape == (2, 30, 2)
+    assert posterior.draws["intercept"].shape == posterior.draws["noise_scale"].shape == (2, 30)
+    assert set(posterior.draws) == {"weights", "intercept", "noise_scale"}
+    for values in posterior.draws.values():
+        assert values.dtype == torch.float64 and values.device.type == "cpu" and not values.requires_grad
+    assert posterior.sample_stats["lp"].shape == (2, 30)
+    again = br.sample(model, data, seed=3, **settings)
+    other = br.sample(model, data, seed=4, **settings)
+    for name, values in posterior.draws.items():
+        assert torch.equal(values, again.draws[name])
+        assert not torch.equal(values, other.draws[name])
+    assert (posterior.method, posterior.seed) == (method, 3)
+    assert torch.equal(torch.random.get_rng_state(), state[0])
+    assert np.array_equal(np.random.get_state()[1], state[1])
+
+
+@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+@pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")
+def test_moments_give_the_same_draws_as_rows(method, data):
+    model = br.LinearRegression(br.GaussianPrior(1.0), LEARNED)
+    settings = {"method": method, "draws": 10, "tune": 30, "chains": 1}
+    rows, moments = br.sample(model, data, **settings), br.sample(model, br.Moments.from_data(data), **settings)
+    assert torch.equal(rows.draws["weights"], moments.draws["weights"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"draws": 0}, ValueError, "draws must be 1 or more, got 0"),
+        ({"draws": 2.5}, TypeError, "draws must be an integer"),
+        ({"chains": 0}, ValueError, "chains must be 1 or more"),
+        ({"tune": -1}, ValueError, "tune must be 0 or more"),
+        ({"seed": -1}, ValueError, "seed must be 0 or more"),
+        ({"method": "nuts"}, ValueError, "method must be one of auto, exact, svi, pyro-nuts, got 'nuts'"),
+        ({"method": "exact", "target_acceptance": 0.9}, TypeError, "no option 'target_acceptance'"),
+        (
+            {"method": "pyro-nuts", "target_acceptence": 0.9},
+            TypeError,
+            "'target_acceptence'; it has .*target_acceptance",
+        ),
+        ({"device": "gpu"}, ValueError, "device must be"),
+        ({"device": "cuda:99"}, ValueError, "cuda:99"),
+    ],
+)
+def test_wrong_words_are_refused(wrong, error, message, data):
+    with pytest.raises(error, match=message):
+        br.sample(br.LinearRegression(br.GaussianPrior(1.0), 0.5), data, **wrong)
+
+
+def test_exact_refuses_a_laplace_prior_with_the_reason(data):
+    with pytest.raises(ValueError, match="Laplace prior the posterior has no closed form; use 'pyro-nuts'"):
+        br.sample(br.LinearRegression(br.LaplacePrior(1.0), 0.5), data, method="exact")
+
+
+def test_the_pyro_program_needs_rows(data):
+    model = br.LinearRegression(br.LaplacePrior(1.0), 0.5)
+    with pytest.raises(TypeError, match="rows"):
+        br.sample(model, br.Moments.from_data(data), method="pyro-nuts", pyro_program=True)
+
+
+def test_too_few_draws_are_warned_of_with_number_and_threshold(data):
+    model = br.LinearRegression(br.LaplacePrior(1.0), 0.5)
+    with pytest.warns(br.ConvergenceWarning, match=r"ESS of .* is \d+ \(threshold 400\)"):
+        br.sample(model, data, draws=40, tune=50, chains=2)
+
+
+def test_enough_independent_draws_are_not(data):
+    br.sample(
+        br.LinearRegression(br.GaussianPrior(1.0), LEARNED), data, draws=20, chains=1
+    )  # a warning would be an error
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+@pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")
+def test_on_a_gpu(method, data):
+    model = br.LinearRegression(br.GaussianPrior(LEARNED), LEARNED)
+    posterior = br.sample(model, data, method=method, draws=300, tune=100, chains=2, device="cuda")
+    reference = br.sample(model, data, draws=4000)
+    assert posterior.draws["weights"].device.type == "cpu"
+    mean, sd = reference.draws["weights"].mean((0, 1)), reference.draws["weights"].std((0, 1))
+    assert ((posterior.draws["weights"].mean((0, 1)) - mean).abs() < 0.5 * sd).all()
