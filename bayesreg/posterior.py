@@ -145,7 +145,7 @@ class Posterior:
         Raises:
             TypeError: ``interval`` is not a number.
             ValueError: ``interval`` is not inside (0, 1), or ``kind`` is unknown.
-        """  # noqa: DOC502 (raised by summarize)
+        """
         from bayesreg.posterior_summary import summarize
 
         return summarize(self.draws, self.data.feature_names, interval, kind)
@@ -164,7 +164,7 @@ class Posterior:
         Raises:
             TypeError: A column that is not of numbers.
             ValueError: Another number of columns, other column names, or a number that is not finite.
-        """  # noqa: DOC502 (raised where the features are checked)
+        """
         features = self._check_features(features)
         transform, source = self.data.transform, self.standardized
         if source is None:
@@ -245,7 +245,7 @@ class Posterior:
         Raises:
             TypeError: ``pointwise_draws`` is positive and there are only moments.
             ValueError: ``pointwise_draws`` is not a whole number of at least 0.
-        """  # noqa: DOC502 (raised by build_tree)
+        """
         from bayesreg.posterior_tree import build_tree
 
         return build_tree(self, pointwise_draws, flat)
@@ -263,7 +263,7 @@ class Posterior:
             TypeError: ``pointwise_draws`` is positive and there are only moments.
             ValueError: A distribution of the model has no name in a file, or ``pointwise_draws`` is no whole number.
             OSError: The file cannot be written: nothing of it is left, and one that was there is untouched.
-        """  # noqa: DOC502 (raised by write)
+        """
         from bayesreg.posterior_file import write
 
         write(self, Path(path), pointwise_draws)
@@ -281,7 +281,7 @@ class Posterior:
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file is not one that `save` wrote.
-        """  # noqa: DOC502 (raised by read)
+        """
         from bayesreg.posterior_file import read
 
         return read(Path(path), cls)

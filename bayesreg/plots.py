@@ -1,0 +1,339 @@
+"""Pictures of what was computed elsewhere: Axes in, Axes out; nothing is fitted, shown or set globally.
+
+Every function draws on the ``ax`` that it is given, or makes a figure of its own with pyplot, and returns the Axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bayesreg.arrays import as_float64
+from bayesreg.diagnostic_plots import plot_diagnostics
+from bayesreg.plot_parts import (
+    BLACK,
+    BLUE,
+    GREY,
+    VERMILLION,
+    axes_or_new,
+    label_ends,
+    label_points,
+    legend_above,
+    logarithmic_if_wide,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bayesreg.inference.map import MapEstimate
+    from bayesreg.posterior import Posterior
+    from bayesreg.priors import GaussianPrior, LaplacePrior
+    from bayesreg.training import TrainingRun
+
+__all__ = [
+    "plot_diagnostics",
+    "plot_loss_against_lambda",
+    "plot_map_against_fit",
+    "plot_posterior_intervals",
+    "plot_prior_and_penalty",
+    "plot_training",
+]
+
+INTERVAL_NAMES = {"eti": "equal-tailed", "hdi": "highest-density"}
+# More features than this have no room for their names: they are ordered by their posterior mean instead.
+MOST_NAMED_FEATURES = 40
+MOST_LABELLED_POINTS = 15
+
+
+def plot_posterior_intervals(
+    posterior: Posterior,
+    map_estimate: MapEstimate | Sequence[float] | None = None,
+    penalised: TrainingRun | Sequence[float] | None = None,
+    ax: Axes | None = None,
+    *,
+    interval: float = 0.9,
+    kind: str = "eti",
+) -> Axes:
+    """Draw the posterior interval of each weight, and on top its mean, the MAP and a penalised fit.
+
+    Up to 40 features stand in the order of the data, by name; more are ordered by their posterior mean.
+
+    Args:
+        posterior: The draws.
+        map_estimate: The MAP, or its weights ``(d,)``.
+        penalised: The penalised fit, or its weights ``(d,)``.
+        ax: Where to draw.
+        interval: Probability of the wide interval; the thick one holds half of the draws.
+        kind: ``"eti"`` or ``"hdi"``.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: Weights of another length, or in other units than the draws.
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> model = br.LinearRegression(br.GaussianPrior(0.1), 0.7)
+        >>> ax = plot_posterior_intervals(br.sample(model, data, draws=100), br.map_estimate(model, data))
+        >>> ax.get_xlabel()
+        'weight (sd of progression per sd of the feature)'
+        >>> plt.close(ax.figure)
+    """
+    from bayesreg.posterior_summary import check_interval, interval_bounds
+
+    check_interval(interval, kind)
+    names = posterior.data.feature_names
+    weights = posterior.draws["weights"].numpy().reshape(-1, len(names))
+    mean = weights.mean(axis=0)
+    named = len(names) <= MOST_NAMED_FEATURES
+    order = np.arange(len(names)) if named else np.argsort(mean)
+    # Names read best from the top down on the left; a long row of weights from left to right.
+    ax = axes_or_new(ax, (7.0, 1.6 + 0.26 * len(names)) if named else (9.0, 4.5))
+    place = np.arange(len(names), dtype=float)
+
+    def bars(bounds, **style):
+        draw = ax.hlines if named else ax.vlines
+        draw(place, bounds[0][order], bounds[1][order], color=BLUE, **style)
+
+    def marks(values, **style):
+        across = (values[order], place) if named else (place, values[order])
+        ax.plot(*across, linestyle="none", **style)
+
+    room = 1.0 if named else 0.5  # how large a mark can be before it meets its neighbour
+    words = f"{100 * interval:g}% {INTERVAL_NAMES[kind]} interval"
+    bars(
+        interval_bounds(weights, interval, kind),
+        linewidth=1.5 if named else 2.2,
+        alpha=1.0 if named else 0.3,
+        label=words,
+    )
+    if interval > 0.5:
+        half = interval_bounds(weights, 0.5, kind)
+        bars(half, linewidth=5.0 if named else 2.2, alpha=0.45 if named else 0.65, label="50%")
+    marks(
+        mean, marker="|" if named else "_", markersize=12 * room, color=BLUE, markeredgewidth=1.8 * room, label="mean"
+    )
+    if map_estimate is not None:
+        values = _weights_of(map_estimate, "map_estimate", posterior)
+        marks(values, marker="D", markersize=5 * room, color=VERMILLION, markeredgewidth=0, label="MAP")
+    if penalised is not None:
+        values = _weights_of(penalised, "penalised", posterior)
+        style = {"markerfacecolor": "none", "markeredgecolor": BLACK, "markeredgewidth": 1.2 * room}
+        marks(values, marker="o", markersize=10 * room, label="penalised fit", **style)
+    axis = "weight" + _weight_unit(posterior)
+    if named:
+        ax.axvline(0.0, color=GREY, linewidth=0.8, zorder=0)
+        ax.set(yticks=place, yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel=axis)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    else:
+        ax.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)
+        ax.set(xlim=(-1, len(names)), ylabel=axis, xlabel=f"the {len(names)} features, ordered by posterior mean")
+        ax.set_xticks([])
+    legend_above(ax, 5)
+    return ax
+
+
+def plot_map_against_fit(
+    map_estimate: MapEstimate | Sequence[float], penalised: TrainingRun | Sequence[float], ax: Axes | None = None
+) -> Axes:
+    """Draw the weights of a penalised fit over those of the MAP, with the line on which they agree.
+
+    The largest difference and the number of weights that are exactly zero in both are written into the picture.
+
+    Args:
+        map_estimate: The MAP, or its weights ``(d,)``.
+        penalised: The penalised fit, or its weights ``(d,)``.
+        ax: Where to draw.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> ax = plot_map_against_fit([0.0, 1.0, 2.0], [0.0, 1.0, 2.5])
+        >>> print(ax.texts[-1].get_text())
+        largest difference 5.0e-01 (w2)
+        1 of 3 exactly 0 in both
+        >>> plt.close(ax.figure)
+    """
+    mode = as_float64(getattr(map_estimate, "weights", map_estimate), "map_estimate")
+    fit = _vector(getattr(penalised, "weights", penalised), "penalised", len(mode))
+    names = getattr(map_estimate, "feature_names", tuple(f"w{j}" for j in range(len(mode))))
+    ax = axes_or_new(ax, (5.0, 5.0))
+    ax.axline((0.0, 0.0), slope=1.0, color=GREY, linewidth=0.8, zorder=0)
+    size = 7.0 if len(mode) <= MOST_NAMED_FEATURES else 4.0
+    ax.plot(mode, fit, "o", color=BLUE, markersize=size, markeredgecolor="white", markeredgewidth=0.5)
+    ax.set_aspect("equal", adjustable="datalim")
+    if len(mode) <= MOST_LABELLED_POINTS:
+        label_points(ax, mode, fit, names)
+    ax.margins(0.12)
+    farthest = int(np.argmax(np.abs(fit - mode)))
+    words = [f"largest difference {abs(fit - mode)[farthest]:.1e} ({names[farthest]})"]
+    zeros = int(((fit == 0) & (mode == 0)).sum())
+    if zeros:
+        words.append(f"{zeros} of {len(mode)} exactly 0 in both")
+    ax.text(0.03, 0.97, "\n".join(words), transform=ax.transAxes, va="top", fontsize=9)
+    units = " (standard units)" if getattr(map_estimate, "transform", None) is not None else ""
+    ax.set(xlabel=f"weight of the MAP{units}", ylabel=f"weight of the penalised fit{units}")
+    return ax
+
+
+def plot_prior_and_penalty(
+    prior: GaussianPrior | LaplacePrior, ax: Sequence[Axes] | None = None, *, noise_scale: float, num_rows: int
+) -> np.ndarray:
+    """Draw the density of a prior beside the penalty that it is.
+
+    Left, p(w). Right, as a line, lambda R(w) of J(w) = |y - Xw - b|^2 / (2 n) + lambda R(w), and on it, as dots
+    computed from the density alone, (s^2 / n) (log p(m) - log p(w)).
+
+    Args:
+        prior: A prior with a single known scale.
+        ax: Two axes.
+        noise_scale: The noise scale s.
+        num_rows: The number n of rows.
+
+    Returns:
+        Array of the two axes.
+
+    Raises:
+        ValueError: The prior has no single known scale, or ``ax`` is not two axes.
+
+    Example:
+        >>> from bayesreg import LaplacePrior
+        >>> left, right = plot_prior_and_penalty(LaplacePrior(0.25), noise_scale=0.7, num_rows=442)
+        >>> right.get_title(loc="left")
+        'Its penalty, λ = s²/(n b) = 0.00443  (n = 442, s = 0.7)'
+        >>> plt.close(left.figure)
+    """
+    import torch
+
+    from bayesreg.conventions import penalty_for
+
+    if prior.kind == "flat" or prior.scale_is_learned or np.size(prior.scale) * np.size(prior.loc) != 1:
+        raise ValueError(f"prior must be a GaussianPrior or LaplacePrior of one known scale, got {prior!r}")
+    if ax is None:
+        _, ax = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained", sharex=True)
+    if np.size(ax) != 2:
+        raise ValueError(f"ax must be two axes, for the density and for the penalty, got {np.size(ax)}")
+    left, right = (axes_or_new(one, (0.0, 0.0)) for one in np.ravel(ax))
+    penalty = penalty_for(prior, noise_scale=noise_scale, num_rows=num_rows)
+    loc = float(prior.locations(1)[0])
+    scale = float(prior.scales(1)[0]) * (noise_scale if prior.relative_to_noise else 1.0)
+    weights = loc + scale * np.linspace(-4.0, 4.0, 401)
+
+    def log_density(values: np.ndarray) -> np.ndarray:
+        deviation = torch.from_numpy(values - loc)[:, None]
+        return prior.log_density(deviation, torch.full_like(deviation, scale)).numpy()
+
+    left.plot(weights, np.exp(log_density(weights)), color=BLUE, linewidth=2.0)
+    left.fill_between(weights, np.exp(log_density(weights)), color=BLUE, alpha=0.15, linewidth=0)
+    letter = "t" if prior.kind == "gaussian" else "b"
+    gaussian = prior.kind == "gaussian"
+    letter, power = ("t", "²") if gaussian else ("b", "")
+    left.set(xlabel="weight w", ylabel="prior density p(w)", ylim=(0.0, None))
+    left.set_title(f"{prior.kind.capitalize()} prior, scale {letter} = {scale:.3g}", loc="left", fontsize=10)
+
+    penalty_values = np.array([penalty.value(np.array([weight])) for weight in weights])
+    away = "w" if loc == 0 else f"w − {loc:g}" if loc > 0 else f"w + {-loc:g}"
+    words = "λ " + ("w²/2" if gaussian and loc == 0 else f"({away})²/2" if gaussian else f"|{away}|")
+    right.plot(weights, penalty_values, color=VERMILLION, linewidth=2.0, label=words)
+    dots = weights[::25]
+    by_density = noise_scale**2 / num_rows * (log_density(np.array([loc])) - log_density(dots))
+    words = f"(s²/n) (log p({loc:g}) − log p(w))"
+    right.plot(dots, by_density, "o", color=BLUE, markersize=4.5, label=words, clip_on=False)
+    right.set(xlabel="weight w", ylabel="penalty on the mean of (y − ŷ)²/2", ylim=(0.0, None))
+    strength = f"λ = s²/(n {letter}{power}) = {float(penalty.strength):.3g}"
+    right.set_title(f"Its penalty, {strength}  (n = {num_rows:,}, s = {noise_scale:.3g})", loc="left", fontsize=10)
+    right.legend(frameon=False, fontsize=9, loc="upper center")
+    return np.array([left, right])
+
+
+def plot_loss_against_lambda(
+    lambdas: Sequence[float], train_loss: Sequence[float], test_loss: Sequence[float], ax: Axes | None = None
+) -> Axes:
+    """Draw training and test loss over the strength of a penalty, and mark the smallest test loss.
+
+    The axis of lambda is logarithmic; a lambda of 0 stands at its left end, apart.
+
+    Args:
+        lambdas: Strengths, at least 0.
+        train_loss: The loss on the training rows at each, without the penalty.
+        test_loss: The loss on the test rows at each, without the penalty.
+        ax: Where to draw.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: Lengths differ, or a lambda is negative or not finite, or none is positive.
+
+    Example:
+        >>> ax = plot_loss_against_lambda([0.0, 0.1, 1.0], train_loss=[1.0, 1.1, 2.0], test_loss=[1.4, 1.2, 2.1])
+        >>> ax.texts[0].get_text()
+        'smallest test loss 1.2 at λ = 0.1'
+        >>> plt.close(ax.figure)
+    """
+    lambdas = as_float64(lambdas, "lambdas")
+    if lambdas.ndim != 1 or not (np.isfinite(lambdas) & (lambdas >= 0)).all() or not (lambdas > 0).any():
+        raise ValueError(f"lambdas must be finite numbers of at least 0, one of them larger, got {lambdas}")
+    order = np.argsort(lambdas)
+    lambdas, positive = lambdas[order], lambdas[order] > 0
+    place = np.where(positive, lambdas, lambdas[positive][0] / 4.0)
+    ax = axes_or_new(ax, (6.5, 4.0))
+    losses = {
+        "train": _vector(train_loss, "train_loss", len(lambdas))[order],
+        "test": _vector(test_loss, "test_loss", len(lambdas))[order],
+    }
+    for loss, color in zip(losses.values(), (BLUE, VERMILLION), strict=True):
+        ax.plot(place[positive], loss[positive], "-o", color=color, markersize=4, linewidth=1.8)
+        ax.plot(place[~positive], loss[~positive], "o", color=color, markersize=4)
+    loss = losses["test"]
+    best = int(np.argmin(loss))
+    ax.plot(place[best], loss[best], "o", markersize=11, markerfacecolor="none", markeredgecolor=BLACK)
+    ax.axvline(place[best], color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    ax.set(xscale="log", xlabel="λ", ylabel="loss, without the penalty")
+    ax.margins(x=0.02)
+    logarithmic_if_wide(ax, *losses.values())
+    if not positive.all():
+        ticks = [tick for tick in ax.get_xticks() if lambdas[positive][0] <= tick <= lambdas[-1]]
+        ax.set_xticks([place[0], *ticks], ["0", *(f"{tick:g}" for tick in ticks)])
+        ax.minorticks_off()
+    words = f"smallest test loss {loss[best]:.3g} at λ = {lambdas[best]:.3g}"
+    side = "left" if best < len(lambdas) / 3 else "right" if best > 2 * len(lambdas) / 3 else "center"
+    ax.text(place[best], 1.02, words, transform=ax.get_xaxis_transform(), ha=side, fontsize=9)
+    label_ends(ax, [("train", losses["train"][-1], BLUE), ("test", loss[-1], VERMILLION)])
+    return ax
+
+
+def _weights_of(fit: Any, argument: str, posterior: Posterior) -> np.ndarray:
+    """Return the weights of a fit, or of a bare vector, after a look at its units."""
+    standard = _is_standard(posterior)
+    if hasattr(fit, "transform") and (fit.transform is not None) != standard:
+        ours, theirs = ("standard", "original") if standard else ("original", "standard")
+        raise ValueError(f"{argument} must be in the units of the posterior, {ours} ones, got {theirs} ones")
+    return _vector(getattr(fit, "weights", fit), argument, posterior.data.num_features)
+
+
+def _vector(values: Any, argument: str, length: int) -> np.ndarray:
+    vector = as_float64(values, argument)
+    if vector.shape != (length,):
+        raise ValueError(f"{argument} must have shape ({length},), got {vector.shape}")
+    return vector
+
+
+def _is_standard(posterior: Posterior) -> bool:
+    return posterior.data.transform is not None and posterior.standardized is None
+
+
+def _weight_unit(posterior: Posterior) -> str:
+    target = posterior.data.target_name
+    return (
+        f" (sd of {target} per sd of the feature)"
+        if _is_standard(posterior)
+        else f" ({target} per unit of the feature)"
+    )

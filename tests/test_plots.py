@@ -1,0 +1,293 @@
+"""Pictures: what they show is what they were given, on the axes they were given, and nothing else changes."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+
+import bayesreg as br
+from bayesreg import plots
+from bayesreg.posterior_summary import interval_bounds
+
+
+def design(num_rows=30, num_features=3, seed=0):
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(num_rows, num_features)) * 2.0 + 1.0
+    names = [f"feature {j}" for j in range(num_features)]
+    target = 5.0 + features[:, 0] - features[:, -1] + generator.normal(size=num_rows)
+    return br.RegressionData(features, target, names, "response")
+
+
+def by_hand(data, draws=60, chains=4, **stats):
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn((chains, draws, data.num_features), generator=generator, dtype=torch.float64)
+    weights = weights.exp() + torch.linspace(3.0, -3.0, data.num_features)
+    scalars = torch.randn((2, chains, draws), generator=generator, dtype=torch.float64)
+    return br.Posterior(
+        {"weights": weights, "intercept": scalars[0], "noise_scale": scalars[1].exp()},
+        {"lp": scalars[0], **stats},
+        model=br.LinearRegression(br.GaussianPrior(1.0), dist.HalfNormal(1.0)),
+        data=data,
+        method="by hand",
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_changes(monkeypatch):
+    """No window, no setting, and no figure beyond those that a test closes here."""
+
+    def refuse(*_, **__):
+        raise AssertionError("plt.show() was called")
+
+    monkeypatch.setattr(plt, "show", refuse)
+    before = dict(matplotlib.rcParams)
+    yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before
+
+
+def lines(ax, label):
+    found = [line for line in [*ax.lines, *ax.collections] if line.get_label() == label]
+    assert len(found) == 1, label
+    return found[0]
+
+
+def drawings():
+    data = design().standardized()
+    posterior = by_hand(data)
+    return {
+        plots.plot_posterior_intervals: (posterior, np.zeros(3), np.ones(3)),
+        plots.plot_map_against_fit: ([1.0, 2.0], [1.0, 2.5]),
+        plots.plot_loss_against_lambda: ([0.1, 1.0], [1.0, 2.0], [3.0, 2.0]),
+    }
+
+
+@pytest.mark.parametrize("function", list(drawings()), ids=lambda function: function.__name__)
+def test_axes_in_axes_out(function):
+    arguments = drawings()[function]
+    figure, ax = plt.subplots()
+    assert function(*arguments, ax=ax) is ax
+    assert plt.get_fignums() == [figure.number] and ax.has_data()
+    own = function(*arguments)
+    assert own is not ax and own.figure is not figure and own.get_xlabel() and own.get_ylabel() is not None
+
+
+# --- posterior intervals
+
+
+def test_intervals_by_name():
+    data = design().standardized()
+    posterior = by_hand(data)
+    mode, fit = torch.tensor([0.5, -0.5, 1.5]), [0.25, 0.0, -1.0]
+    ax = plots.plot_posterior_intervals(posterior, mode, fit, interval=0.8, kind="hdi")
+    weights = posterior.draws["weights"].reshape(-1, 3).numpy()
+    for label, share in (("80% highest-density interval", 0.8), ("50%", 0.5)):
+        segments = np.array(lines(ax, label).get_segments())
+        np.testing.assert_allclose(segments[:, :, 0].T, interval_bounds(weights, share, "hdi"), rtol=1e-12)
+        np.testing.assert_array_equal(segments[:, :, 1], [[0, 0], [1, 1], [2, 2]])
+    for label, expected in (("mean", weights.mean(axis=0)), ("MAP", mode), ("penalised fit", fit)):
+        np.testing.assert_allclose(lines(ax, label).get_xdata(), expected, rtol=1e-12)
+        np.testing.assert_array_equal(lines(ax, label).get_ydata(), [0, 1, 2])
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(data.feature_names)
+    assert ax.yaxis_inverted() and ax.get_xlabel() == "weight (sd of response per sd of the feature)"
+    assert ax.get_legend().get_texts()[0].get_text() == "80% highest-density interval"
+
+
+def test_many_features_are_ordered_by_their_mean():
+    posterior = by_hand(design(num_features=41))
+    mode = np.arange(41.0)
+    ax = plots.plot_posterior_intervals(posterior, mode)
+    mean = posterior.draws["weights"].mean(dim=(0, 1)).numpy()
+    order = np.argsort(mean)
+    assert (np.diff(lines(ax, "mean").get_ydata()) >= 0).all()
+    np.testing.assert_array_equal(lines(ax, "MAP").get_ydata(), mode[order])
+    segments = np.array(lines(ax, "90% equal-tailed interval").get_segments())
+    bounds = interval_bounds(posterior.draws["weights"].reshape(-1, 41).numpy(), 0.9, "eti")
+    np.testing.assert_allclose(segments[:, :, 1].T, np.array(bounds)[:, order], rtol=1e-12)
+    assert ax.get_ylabel() == "weight (response per unit of the feature)" and "41 features, ordered" in ax.get_xlabel()
+
+
+def test_a_narrow_interval_stands_alone():
+    ax = plots.plot_posterior_intervals(by_hand(design()), interval=0.5)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["50% equal-tailed interval", "mean"]
+
+
+def test_intervals_refuse_other_units_and_lengths():
+    data = design().standardized()
+    model = br.LinearRegression(br.GaussianPrior(1.0), 0.5)
+    mode = br.map_estimate(model, data)
+    posterior = by_hand(data)
+    plots.plot_posterior_intervals(posterior, mode)
+    plots.plot_posterior_intervals(posterior.original_units(), mode.original_units())
+    with pytest.raises(
+        ValueError, match="map_estimate must be in the units of the posterior, original ones, got standard"
+    ):
+        plots.plot_posterior_intervals(posterior.original_units(), mode)
+    with pytest.raises(
+        ValueError, match="penalised must be in the units of the posterior, standard ones, got original"
+    ):
+        plots.plot_posterior_intervals(posterior, None, mode.original_units())
+    with pytest.raises(ValueError, match=r"penalised must have shape \(3,\), got \(2,\)"):
+        plots.plot_posterior_intervals(posterior, penalised=[1.0, 2.0])
+    with pytest.raises(ValueError, match="interval must lie between 0 and 1, got 90"):
+        plots.plot_posterior_intervals(posterior, interval=90)
+
+
+# --- MAP against the fit
+
+
+def test_map_against_fit_says_how_far_apart_they_are():
+    mode, fit = np.array([0.0, 1.0, -2.0, 0.0]), np.array([0.0, 1.0, -2.25, 1e-3])
+    ax = plots.plot_map_against_fit(mode, fit)
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), np.column_stack([mode, fit]))
+    words = [text.get_text() for text in ax.texts]
+    assert words[-1] == "largest difference 2.5e-01 (w2)\n1 of 4 exactly 0 in both"
+    assert sorted(words[:-1]) == ["w0, w3", "w1", "w2"]  # points that touch share a label
+
+
+def test_map_against_fit_takes_results():
+    data = design(num_features=20).standardized()
+    mode = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.1), 0.7), data)
+    zeros = int((mode.weights == 0).sum())
+    assert 0 < zeros < 20
+    ax = plots.plot_map_against_fit(mode, mode)
+    assert [text.get_text() for text in ax.texts] == [
+        f"largest difference 0.0e+00 (feature 0)\n{zeros} of 20 exactly 0 in both"
+    ]
+    assert ax.get_xlabel() == "weight of the MAP (standard units)"
+    assert plots.plot_map_against_fit(mode.original_units(), mode).get_xlabel() == "weight of the MAP"
+    with pytest.raises(ValueError, match=r"penalised must have shape \(20,\), got \(3,\)"):
+        plots.plot_map_against_fit(mode, [1.0, 2.0, 3.0])
+
+
+# --- prior and penalty
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        br.GaussianPrior(0.5),
+        br.LaplacePrior(0.5),
+        br.GaussianPrior(0.02, loc=-3.0, relative_to_noise=True),
+        br.LaplacePrior(4.0, loc=0.7, relative_to_noise=True),
+    ],
+    ids=repr,
+)
+def test_the_penalty_is_the_density_upside_down(prior):
+    left, right = plots.plot_prior_and_penalty(prior, noise_scale=0.6, num_rows=50)
+    weights, density = left.lines[0].get_data()
+    inside = (density[:-1] + density[1:]) @ np.diff(weights) / 2.0
+    assert inside == pytest.approx({"gaussian": 1 - 6.3e-5, "laplace": 1 - np.exp(-4)}[prior.kind], rel=1e-3)
+    assert weights[np.argmax(density)] == pytest.approx(prior.loc)
+    line, dots = right.lines
+    # Two roads to the same curve: the dictionary's lambda, and the logarithm of the density.
+    np.testing.assert_allclose(np.interp(dots.get_xdata(), *line.get_data()), dots.get_ydata(), rtol=1e-9, atol=1e-15)
+    assert dots.get_ydata().max() > 1e-4
+    assert "λ = s²/(n t²)" in right.get_title(loc="left") or prior.kind == "laplace"
+
+
+def test_prior_and_penalty_fill_the_axes_given():
+    figure, axes = plt.subplots(1, 2)
+    drawn = plots.plot_prior_and_penalty(br.GaussianPrior(1.0), axes, noise_scale=1.0, num_rows=10)
+    assert drawn.tolist() == axes.tolist() and plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        br.FlatPrior(),
+        br.GaussianPrior([1.0, 2.0]),
+        br.LaplacePrior(dist.HalfNormal(1.0)),
+        br.GaussianPrior(1.0, [0, 1]),
+    ],
+)
+def test_prior_and_penalty_need_one_known_scale(prior):
+    with pytest.raises(ValueError, match="prior must be a GaussianPrior or LaplacePrior of one known scale"):
+        plots.plot_prior_and_penalty(prior, noise_scale=1.0, num_rows=10)
+    with pytest.raises(ValueError, match="ax must be two axes"):
+        plots.plot_prior_and_penalty(br.GaussianPrior(1.0), plt.figure().subplots(), noise_scale=1.0, num_rows=10)
+
+
+# --- loss against lambda
+
+
+def test_loss_against_lambda_in_any_order():
+    ax = plots.plot_loss_against_lambda([1.0, 0.01, 0.1], [3.0, 1.0, 2.0], [9.0, 8.0, 7.0])
+    train, _, test, *_ = ax.lines
+    np.testing.assert_array_equal(train.get_xydata(), [[0.01, 1.0], [0.1, 2.0], [1.0, 3.0]])
+    np.testing.assert_array_equal(test.get_ydata(), [8.0, 7.0, 9.0])
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    assert [text.get_text() for text in ax.texts] == ["smallest test loss 7 at λ = 0.1", "train", "test"]
+
+
+def test_a_lambda_of_zero_stands_apart():
+    ax = plots.plot_loss_against_lambda([0.0, 0.01, 1.0], [0.001, 1.0, 3.0], [7.0, 8.0, 9.0])
+    assert ax.lines[1].get_xdata()[0] < 0.01 and ax.lines[1].get_ydata().tolist() == [0.001]
+    assert ax.get_xticklabels()[0].get_text() == "0" and ax.get_xticks()[0] == ax.lines[1].get_xdata()[0]
+    assert ax.texts[0].get_text() == "smallest test loss 7 at λ = 0" and ax.get_yscale() == "log"
+
+
+def test_names_at_line_ends_keep_apart():
+    for ends in ([1.0, 1.0 + 1e-9], [1.0 + 1e-9, 1.0], [5.0, 5.0]):
+        ax = plots.plot_loss_against_lambda([0.1, 1.0], [0.0, ends[0]], [0.0, ends[1]])
+        ax.figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in ax.texts[1:]]
+        assert not boxes[0].overlaps(boxes[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([0.1, -1.0], [1.0, 1.0], [1.0, 1.0]), "lambdas must be finite numbers of at least 0"),
+        (([0.1, np.inf], [1.0, 1.0], [1.0, 1.0]), "lambdas must be finite numbers of at least 0"),
+        (([0.0], [1.0], [1.0]), "one of them larger"),
+        (([0.1, 1.0], [1.0], [1.0, 1.0]), r"train_loss must have shape \(2,\), got \(1,\)"),
+        (([0.1, 1.0], [1.0, 2.0], [[1.0, 1.0]]), r"test_loss must have shape \(2,\), got \(1, 2\)"),
+    ],
+)
+def test_wrong_losses_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        plots.plot_loss_against_lambda(*arguments)
+
+
+# --- diagnostics
+
+
+@pytest.mark.parametrize(
+    ("posterior", "names"),
+    [
+        (lambda: by_hand(design()), ["rank", "forest", "posterior_predictive"]),
+        (
+            lambda: by_hand(design(), energy=torch.rand(4, 60).double()),
+            ["rank", "forest", "energy", "posterior_predictive"],
+        ),
+        (lambda: by_hand(design(), chains=1, draws=500), ["trace", "forest", "posterior_predictive"]),
+        (lambda: by_hand(br.Moments.from_data(design())), ["rank", "forest"]),
+        (
+            lambda: by_hand(design(num_rows=2).standardized()).original_units(),
+            ["rank", "forest", "posterior_predictive"],
+        ),
+        (lambda: by_hand(design(num_features=45), chains=20, draws=300), ["rank", "forest", "posterior_predictive"]),
+    ],
+    ids=["rows", "energy", "one chain", "moments", "two rows", "many"],
+)
+def test_diagnostics(posterior, names):
+    posterior = posterior()
+    drawn = plots.plot_diagnostics(posterior)
+    assert list(drawn) == names
+    figures = {name: collection.get_viz("figure") for name, collection in drawn.items()}
+    panels = [axes for axes in figures[names[0]].axes if axes.has_data()]
+    assert len(panels) == min(12, posterior.data.num_features + 2)
+    d = posterior.data.num_features
+    label = figures["forest"].axes[-1].get_xlabel()
+    assert label.startswith("the 40 weights farthest from 0: " if d > 40 else "mean, 50%")
+    if "posterior_predictive" in figures:
+        assert figures["posterior_predictive"].axes[0].get_xlabel() == "response"
+        assert "predicted by 50 draws" in figures["posterior_predictive"].axes[0].get_title()
