@@ -61,6 +61,7 @@ Scale = Annotated[
 Loc = Annotated[str | None, typer.Option(help="Prior location: a number, or one a feature.")]
 Relative = Annotated[bool | None, typer.Option(help="Multiply the prior scale by the noise scale.")]
 Noise = Annotated[str | None, typer.Option(help="Noise scale: a number, or a distribution (default: HalfNormal(1.0)).")]
+Seed = Annotated[int | None, typer.Option(help="Seeds every random number (default: 0).")]
 Intercept = Annotated[bool | None, typer.Option(help="An unpenalised intercept (default: yes).")]
 
 
@@ -178,7 +179,7 @@ def run(
     draws: Annotated[int | None, typer.Option(help="Draws a chain.")] = None,
     tune: Annotated[int | None, typer.Option(help="Warm-up steps a chain.")] = None,
     chains: Annotated[int | None, typer.Option(help="Number of chains.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seeds every random number (default: 0).")] = None,
+    seed: Seed = None,
     device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:INDEX.")] = None,
     out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
     force: Force = False,
@@ -213,20 +214,23 @@ def compare(
     relative_to_noise: Relative = None,
     noise_scale: Noise = None,
     intercept: Intercept = None,
+    seed: Seed = None,
     json: Json = False,
 ) -> None:
     """Certify that the penalised fit is the MAP: every route to it, each judged against its own tolerance."""
     settings = _settings(ctx)
-    with show.Stages()("comparing"):
+    with show.Stages()("comparing") as tell:
         from bayesreg.compare import compare as compare_routes
-        from bayesreg.runs import comparison_document
 
         rows = settings.load_data()
-        found = compare_routes(settings.model(), rows.standardized() if settings.standardize else rows)
+        scaled = rows.standardized() if settings.standardize else rows
+        found = compare_routes(settings.model(), scaled, seed=settings.seed, progress=tell)
     if json:
-        _print_json({"command": "compare", "settings": settings.to_dict(), **comparison_document(found)})
+        _print_json({"command": "compare", "settings": settings.to_dict(), **found.to_dict()})
     else:
-        show.show_comparison(show.console(), found)
+        out = show.console()
+        show.show_comparison(out, found)
+        show.explain_comparison(out)
     _finish(found.passed)
 
 
@@ -240,12 +244,12 @@ def demo(
     """Show what the package is for, on real data, in under a minute."""
     stages = show.Stages()
     with new_run(out, force=force) as written:
-        from bayesreg.runs import comparison_document, run_demo
+        from bayesreg.runs import run_demo
 
         parts = run_demo(written, seed, stages)
         written.manifest["seconds"] = stages.seconds
     if json:
-        comparisons = {part.prior.kind: comparison_document(part.comparison) for part in parts}
+        comparisons = {part.prior.kind: part.comparison.to_dict() for part in parts}
         _print_json(written.manifest | {"out": out, "comparisons": comparisons})
     else:
         show.show_demo(show.console(), parts, out)
@@ -282,6 +286,7 @@ def _print_json(document: Any) -> None:
 def main() -> None:
     """Run the command line; a request to terminate cleans up like an interrupt does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ.setdefault("MPLBACKEND", "agg")  # figures are written, no window is opened
     app()
 
 

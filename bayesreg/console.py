@@ -6,8 +6,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
@@ -20,8 +20,9 @@ from bayesreg.translation import Translation
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayesreg.compare import Comparison
     from bayesreg.posterior import Posterior
-    from bayesreg.runs import Sampled
+    from bayesreg.runs import Demonstration, Sampled
 
 FLAGS = {
     "num_rows": "--rows",
@@ -51,7 +52,7 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: str, spinner: bool = True) -> Iterator[None]:
+    def __call__(self, name: str, spinner: bool = True) -> Iterator[Callable[[str], None]]:
         """Run a stage; what it prints goes to standard error.
 
         Args:
@@ -59,12 +60,15 @@ class Stages:
             spinner: Whether to show that; not where the stage shows a progress bar of its own.
 
         Yields:
-            Nothing.
+            A function that shows which part of the stage is under way.
         """
         started = time.perf_counter()
-        shown = console(sys.stderr).status(f"{name} ...") if spinner and sys.stderr.isatty() else nullcontext()
-        with shown, redirect_stdout(sys.stderr):
-            yield
+        with redirect_stdout(sys.stderr):
+            if spinner and sys.stderr.isatty():
+                with console(sys.stderr).status(f"{name} ...") as status:
+                    yield lambda part: status.update(f"{name}: {part} ...")
+            else:
+                yield lambda part: None
         self.seconds[name] = time.perf_counter() - started
 
 
@@ -156,6 +160,45 @@ def show_environment(out: Console, found: Mapping[str, Any]) -> None:
     out.print(made)
 
 
+def show_comparison(out: Console, found: Comparison) -> None:
+    """Print every route to the MAP with its certificate and its verdict.
+
+    Args:
+        out: Where to print.
+        found: The comparison.
+    """
+    kind = {"l1": "L1, ", "l2": "L2, ", "none": "no penalty, "}[found.penalty.kind]
+    strength = found.penalty.strength
+    shown = f"lambda = {number(strength, 6)}" if not hasattr(strength, "shape") else "one lambda a feature"
+    label(out, "Penalty", f"{kind}{shown} ({found.penalty.convention}), at noise scale {number(found.noise_scale, 6)}")
+    difference = "|dw|" if found.unique else "|dfit|"
+    made = table("route to the MAP", "gap", "allowed", "KKT", difference, "zeros", "sec", "verdict")
+    for route in found.routes:
+        apart = route.weight_difference if found.unique else route.fit_difference
+        sizes = [_tiny(value) for value in (route.relative_gap, route.tolerance, route.kkt_residual, apart)]
+        made.add_row(route.name, *sizes, str(route.zeros), f"{route.seconds:.2f}", verdict(route.passed))
+    for route in found.wrong:
+        sizes = [
+            _tiny(route.relative_gap),
+            _tiny(route.tolerance),
+            _tiny(route.kkt_residual),
+            _tiny(route.weight_difference),
+        ]
+        caught = verdict(False) if route.passed else Text("caught", style="green")
+        made.add_row(Text(f"wrong: {route.name}", style="dim"), *sizes, str(route.zeros), "", caught)
+    out.print(made)
+
+
+def explain_comparison(out: Console) -> None:
+    """Print what the columns of `show_comparison` mean."""
+    out.print(
+        "gap: how far the objective can be above its minimum, relative to its value at no weights; proven, not "
+        "estimated. KKT: how far the optimality conditions are from holding. |dw|: largest difference of a weight from "
+        "the first route's. At half or twice the lambda the same test must fail.",
+        style="dim",
+    )
+
+
 def show_run(out: Console, sampled: Sampled, folder: str) -> None:
     """Print the posterior of `bayesreg run`.
 
@@ -171,6 +214,62 @@ def show_run(out: Console, sampled: Sampled, folder: str) -> None:
     label(out, "Written", folder)
 
 
+def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None:
+    """Print the three questions and their answers on the diabetes data.
+
+    Args:
+        out: Where to print.
+        parts: One demonstration a penalty.
+        folder: The folder that was written.
+    """
+    data = parts[0].sampled.posterior.data
+    heading(
+        out, f"Diabetes data: {data.num_rows} patients, {data.num_features} features, disease progression; standardized"
+    )
+    heading(out, "1  Which prior does a penalty stand for?")
+    made = table(
+        "typed in PyTorch (MSELoss, mean)", "is the prior of each weight", "and in scikit-learn", text_columns=3
+    )
+    for part in parts:
+        made.add_row(*_words(part, data.num_rows))
+    out.print(made)
+    heading(out, "2  Is the penalised fit the MAP under that prior?")
+    for part in parts:
+        show_comparison(out, part.comparison)
+    explain_comparison(out)
+    heading(out, "3  What does the rest of the posterior look like? (the noise learned)")
+    for part in parts:
+        label(out, f"{part.prior.kind.capitalize()}", _described(part.sampled.posterior))
+        out.print(both_units(part))
+    for part in parts:
+        label(out, "Checks", *_checked(part.sampled), f"  {part.prior.kind} posterior")
+    label(out, "Written", f"{folder}: posterior-*.nc, summary-*.csv, comparison.json, figures/, manifest.json")
+
+
+def both_units(part: Demonstration) -> Table:
+    """Return the posterior of the weights beside the penalised fit, in standard and in original units."""
+    standard, original = part.sampled.summaries["standardized"], part.sampled.summaries["original"]
+    features = part.sampled.posterior.data.feature_names
+    made = table("", "penalised fit", "mean", "90% interval", "original: mean", "90% interval")
+    for feature, fit in zip(features, part.penalised_fit, strict=True):
+        row, there = (summary.loc[f"weights[{feature}]"] for summary in (standard, original))
+        made.add_row(
+            feature,
+            "0" if fit == 0.0 else rounded(fit, row["sd"]),
+            *_mean_and_interval(row),
+            *_mean_and_interval(there),
+        )
+    noise = [cell for summary in (standard, original) for cell in _mean_and_interval(summary.loc["noise_scale"])]
+    made.add_row("noise scale", "", *noise)
+    return made
+
+
+def heading(out: Console, text: str) -> None:
+    """Print a heading."""
+    out.print()
+    out.print(text, style="bold")
+
+
 def summary_table(summary: pd.DataFrame, title: str) -> Table:
     """Return a posterior's summary as a table of at most 40 rows.
 
@@ -181,13 +280,11 @@ def summary_table(summary: pd.DataFrame, title: str) -> Table:
     Returns:
         The table.
     """
-    lower, upper = (next(name for name in summary if name.endswith(end)) for end in ("_lower", "_upper"))
-    interval = lower.removesuffix("_lower").split("_")[1] + " interval"
-    made = table("", "mean", "sd", interval, "R-hat", "ESS", title=title)
+    made = table("", "mean", "sd", "90% interval", "R-hat", "ESS", title=title)
     for name, row in summary.head(MOST_ROWS).iterrows():
-        mean, sd, low, high = (rounded(row[column], row["sd"]) for column in ("mean", "sd", lower, upper))
-        ess = min(row["ess_bulk"], row["ess_tail"])
-        made.add_row(str(name), mean, sd, f"{low} to {high}", rounded(row["r_hat"], 0.1), rounded(ess, 100.0))
+        mean, interval = _mean_and_interval(row)
+        sd, ess = rounded(row["sd"], row["sd"]), min(row["ess_bulk"], row["ess_tail"])
+        made.add_row(str(name), mean, sd, interval, rounded(row["r_hat"], 0.1), rounded(ess, 100.0))
     if len(summary) > MOST_ROWS:
         made.add_row(f"... {len(summary) - MOST_ROWS} more in the file", *[""] * 5)
     return made
@@ -205,6 +302,25 @@ def _described(posterior: Posterior) -> str:
 
 def _checked(sampled: Sampled) -> list[str | Text]:
     return [verdict(False), " " + "; ".join(sampled.warnings)] if sampled.warnings else [verdict(True)]
+
+
+def _words(part: Demonstration, num_rows: int) -> tuple[str, str, str]:
+    strength, scale = part.penalty.strength, number(part.prior.scale, 3)
+    if part.prior.kind == "gaussian":
+        alpha = part.penalty.to("sklearn-ridge", num_rows=num_rows).strength
+        return f"weight_decay={strength:g}", f"Gaussian, sd {scale}", f"Ridge(alpha={number(alpha, 3)})"
+    alpha = part.penalty.to("sklearn-lasso", num_rows=num_rows).strength
+    return f"loss + {strength:g} |w|_1", f"Laplace, mean |w| {scale}", f"Lasso(alpha={number(alpha, 3)})"
+
+
+def _mean_and_interval(row: pd.Series) -> tuple[str, str]:
+    lower, upper = (next(name for name in row.index if name.endswith(end)) for end in ("_lower", "_upper"))
+    mean, low, high = (rounded(row[column], row["sd"]) for column in ("mean", lower, upper))
+    return mean, f"{low} to {high}"
+
+
+def _tiny(value: float | None) -> str:
+    return "-" if value is None else "0" if value == 0.0 else f"{value:.0e}"
 
 
 def _needs(names: tuple[str, ...]) -> str:

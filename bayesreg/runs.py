@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyro.distributions as dist
 
@@ -37,7 +39,7 @@ DEMO_PENALTIES = {
 # Enough for the convergence checks of a Markov chain on these data, in seconds; the exact engine has no warm-up.
 DEMO_DRAWS = {"draws": 500, "tune": 200, "chains": 4}
 
-Stages = Callable[..., AbstractContextManager[None]]
+Stages = Callable[..., AbstractContextManager[Callable[[str], None]]]
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Demonstration:
     comparison: Comparison
     sampled: Sampled
 
+    @property
+    def penalised_fit(self) -> np.ndarray:
+        """The weights ``(d,)`` that penalised SGD came to."""
+        return next(route.weights for route in self.comparison.routes if route.name.startswith("SGD"))
+
 
 def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
     """Sample what the settings describe, and write it.
@@ -104,6 +111,7 @@ def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
     with stages("writing"):
         sampled = Sampled(posterior, write_posterior(run.folder, posterior), found)
         (run.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
+        _draw_posterior(run.folder / "figures", posterior)
     run.manifest |= {
         "command": "run",
         "seed": settings.seed,
@@ -136,16 +144,18 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
     shown = []
     for kind, penalty in DEMO_PENALTIES.items():
         prior = prior_for(penalty, noise_scale=DEMO_NOISE_SCALE, num_rows=data.num_rows)
-        with stages(f"{kind} prior: every route to its MAP"):
-            comparison = compare(LinearRegression(prior, noise_scale=DEMO_NOISE_SCALE), data)
-        with stages(f"{kind} prior: sampling", spinner=False):
+        with stages(f"{kind} prior, routes to its MAP") as tell:
+            comparison = compare(LinearRegression(prior, noise_scale=DEMO_NOISE_SCALE), data, seed=seed, progress=tell)
+        with stages(f"{kind} prior, sampling", spinner=False):
             posterior, found = _sample(
                 LinearRegression(prior, noise_scale=dist.HalfNormal(1.0)), data, seed=seed, **DEMO_DRAWS
             )
-        with stages(f"{kind} prior: writing"):
+        with stages(f"{kind} prior, writing"):
             sampled = Sampled(posterior, write_posterior(run.folder, posterior, f"-{kind}"), found)
-        shown.append(Demonstration(penalty, prior, comparison, sampled))
-    comparisons = {part.prior.kind: comparison_document(part.comparison) for part in shown}
+            part = Demonstration(penalty, prior, comparison, sampled)
+            _draw_demonstration(run.folder / "figures", part)
+        shown.append(part)
+    comparisons = {part.prior.kind: part.comparison.to_dict() for part in shown}
     (run.folder / "comparison.json").write_text(strict_json(comparisons), encoding="utf-8")
     run.manifest |= {
         "command": "demo",
@@ -160,14 +170,44 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
     return shown
 
 
-def comparison_document(found: Comparison) -> dict[str, Any]:
-    """Return a comparison in the words of JSON: its verdict and its routes."""
-    return {"passed": found.passed, "routes": records(found.to_frame())}
-
-
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table as one dictionary a row."""
     return table.rename_axis("name").reset_index().to_dict("records")
+
+
+def _draw_demonstration(folder: Path, part: Demonstration) -> None:
+    from bayesreg.plots import plot_map_against_fit, plot_prior_and_penalty
+
+    estimate, fit, kind = part.comparison.estimate, part.penalised_fit, part.prior.kind
+    posterior = part.sampled.posterior
+    with _figures(folder, f"-{kind}") as save:
+        axes = plot_prior_and_penalty(part.prior, noise_scale=estimate.noise_scale, num_rows=posterior.data.num_rows)
+        save("prior-and-penalty", axes[0].figure)
+        save("map-against-fit", plot_map_against_fit(estimate, fit).figure)
+    _draw_posterior(folder, posterior, f"-{kind}", estimate, fit)
+
+
+def _draw_posterior(folder: Path, posterior: Posterior, name: str = "", estimate: Any = None, fit: Any = None) -> None:
+    from bayesreg.plots import plot_diagnostics, plot_posterior_intervals
+
+    with _figures(folder, name) as save:
+        save("intervals", plot_posterior_intervals(posterior, estimate, fit).figure)
+        for kind, collection in plot_diagnostics(posterior).items():
+            save(kind, collection)
+
+
+@contextmanager
+def _figures(folder: Path, name: str) -> Iterator[Callable[[str, Any], None]]:
+    """Give a function that writes a figure; close what was opened meanwhile, and nothing else."""
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(exist_ok=True)
+    before = set(plt.get_fignums())
+    try:
+        yield lambda kind, figure: figure.savefig(folder / f"{kind}{name}.png", dpi=150, bbox_inches="tight")
+    finally:
+        for figure in set(plt.get_fignums()) - before:
+            plt.close(figure)
 
 
 def _sample(

@@ -227,7 +227,7 @@ def test_the_same_settings_from_a_file_and_from_the_run_s_own_give_the_same_draw
         20,
     ]
     outs = [tmp_path / name for name in ("flags", "file", "again")]
-    call("run", "--data", table, *flags, "--out", outs[0])
+    assert call("run", "--data", table, *flags, "--out", outs[0]).exit_code in (0, 1)
     (tmp_path / "experiment.toml").write_text(
         'data = "houses.csv"\ntarget = "price"\nprior = "laplace"\nscale = {distribution = "HalfNormal", scale = 0.5}\n'
         'method = "svi"\nseed = 4\ndraws = 20\nout = "file"\n'
