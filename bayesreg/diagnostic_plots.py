@@ -74,8 +74,8 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
         shown = min(PREDICTIVE_DRAWS, predictive["chain"] * predictive["draw"])
         axes = draw("posterior_predictive", "plot_ppc_dist", tree, (7.0, 3.5), kind=kind, num_samples=shown)
         axes[0].set_title(f"observed (black) and predicted by {shown} draws", fontsize=10)
-        standard = posterior.data.transform is not None and posterior.standardized is None
-        axes[0].set_xlabel(posterior.data.target_name + (" (standard units)" if standard else ""))
+        units = "" if posterior.transform is None else " (standard units)"
+        axes[0].set_xlabel(f"{posterior.data.target_name}{units}")
     return drawn
 
 

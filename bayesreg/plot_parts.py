@@ -63,11 +63,11 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
     places = [to_axes.transform((1.0, float(np.clip(end, low, high))))[1] for _, end, _ in ends]
     order = np.argsort(places)
     spread = np.array(places)[order]
-    for k in range(1, len(spread)):
-        spread[k] = max(spread[k], spread[k - 1] + gap)
-    spread -= max(0.0, spread[-1] - 1.0)
-    for place, index in zip(spread, order, strict=True):
-        words, _, color = ends[index]
+    for _ in range(100):  # each pair too near moves apart by half of what is missing, until none is
+        missing = np.maximum(gap - np.diff(spread), 0.0)
+        spread[1:] += missing / 2
+        spread[:-1] -= missing / 2
+    for (words, _, color), place in zip(ends, spread[np.argsort(order)], strict=True):
         ax.text(1.015, place, words, color=color, transform=ax.transAxes, va="center", fontsize=9)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesreg.arrays import as_float64
 from bayesreg.diagnostic_plots import plot_diagnostics
+from bayesreg.objectives import get_convention
 from bayesreg.plot_parts import (
     BLACK,
     BLUE,
@@ -42,10 +43,50 @@ __all__ = [
     "plot_training",
 ]
 
+LOSS_NAMES = {"half-mean": "mean of (y − ŷ)²/2", "mean": "mean of (y − ŷ)²", "sum": "sum of (y − ŷ)²"}
 INTERVAL_NAMES = {"eti": "equal-tailed", "hdi": "highest-density"}
 # More features than this have no room for their names: they are ordered by their posterior mean instead.
 MOST_NAMED_FEATURES = 40
 MOST_LABELLED_POINTS = 15
+
+
+def plot_training(run: TrainingRun, ax: Axes | None = None) -> Axes:
+    """Draw the loss on the training and the test rows after each epoch, without the penalty and, dashed, with it.
+
+    The loss is that of the penalty's convention, on a logarithmic axis where it spans more than a factor of 30.
+
+    Args:
+        run: What `bayesreg.train` returned; test lines need its ``test`` rows, dashed lines a penalty.
+        ax: Where to draw.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> import bayesreg as br
+        >>> rows, test = br.simulate_weight_decay(seed=0)
+        >>> ax = plot_training(br.train(rows, br.L2(3.0), epochs=5, test=test))
+        >>> ax.get_ylabel(), [text.get_text() for text in ax.texts]
+        ('mean of (y − ŷ)²/2', ['train', 'train + penalty', 'test', 'test + penalty'])
+        >>> plt.close(ax.figure)
+    """
+    history, penalty = run.history, run.penalty
+    ax = axes_or_new(ax, (6.5, 4.0))
+    shown = []
+    for rows, color in (("train", BLUE), ("test", VERMILLION)):
+        if f"{rows}_loss" in history:
+            shown.append((rows, history[f"{rows}_loss"].to_numpy(), color, "-"))
+            if penalty.kind != "none":
+                shown.append((f"{rows} + penalty", history[f"{rows}_objective"].to_numpy(), color, "--"))
+    for words, losses, color, style in shown:
+        ax.plot(history["epoch"], losses, style, color=color, linewidth=1.8, label=words)
+    logarithmic_if_wide(ax, *(losses for _, losses, _, _ in shown))
+    ax.margins(x=0.0)
+    ax.set(xlabel="epoch", ylabel=LOSS_NAMES[get_convention(penalty.convention).training_loss])
+    title = "no penalty" if penalty.kind == "none" else f"{penalty!r}"
+    ax.set_title(title, loc="left", fontsize=10)
+    label_ends(ax, [(words, losses[-1], color) for words, losses, color, _ in shown])
+    return ax
 
 
 def plot_posterior_intervals(
@@ -312,7 +353,7 @@ def plot_loss_against_lambda(
 
 def _weights_of(fit: Any, argument: str, posterior: Posterior) -> np.ndarray:
     """Return the weights of a fit, or of a bare vector, after a look at its units."""
-    standard = _is_standard(posterior)
+    standard = posterior.transform is not None
     if hasattr(fit, "transform") and (fit.transform is not None) != standard:
         ours, theirs = ("standard", "original") if standard else ("original", "standard")
         raise ValueError(f"{argument} must be in the units of the posterior, {ours} ones, got {theirs} ones")
@@ -326,14 +367,7 @@ def _vector(values: Any, argument: str, length: int) -> np.ndarray:
     return vector
 
 
-def _is_standard(posterior: Posterior) -> bool:
-    return posterior.data.transform is not None and posterior.standardized is None
-
-
 def _weight_unit(posterior: Posterior) -> str:
     target = posterior.data.target_name
-    return (
-        f" (sd of {target} per sd of the feature)"
-        if _is_standard(posterior)
-        else f" ({target} per unit of the feature)"
-    )
+    unit = f"{target} per unit" if posterior.transform is None else f"sd of {target} per sd"
+    return f" ({unit} of the feature)"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesreg.model import LinearRegression
+    from bayesreg.standardization import Standardization
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,6 +109,11 @@ class Posterior:
     def num_draws(self) -> int:
         """Number of draws of one chain."""
         return self.draws["weights"].shape[1]
+
+    @property
+    def transform(self) -> Standardization | None:
+        """The standardisation that the draws are in the units of, if any."""
+        return self.data.transform if self.standardized is None else None
 
     @property
     def noise_scales(self) -> torch.Tensor:
@@ -206,9 +212,9 @@ class Posterior:
         Raises:
             ValueError: The data were not standardized, or the draws are in original units already.
         """
-        transform, model = self.data.transform, self.model
-        if transform is None or self.standardized is not None:
-            found = "as the data were given" if transform is None else "original already"
+        transform, model = self.transform, self.model
+        if transform is None:
+            found = "those of the data given" if self.standardized is None else "original already"
             raise ValueError(f"original_units needs draws from standardized data, got draws whose units are {found}")
         draws = dict(self.draws)
         draws = {

@@ -291,3 +291,39 @@ def test_diagnostics(posterior, names):
     if "posterior_predictive" in figures:
         assert figures["posterior_predictive"].axes[0].get_xlabel() == "response"
         assert "predicted by 50 draws" in figures["posterior_predictive"].axes[0].get_title()
+
+
+# --- training
+
+
+@pytest.mark.parametrize(
+    ("penalty", "test", "words"),
+    [
+        (br.L2(3.0, "torch-mse-mean"), True, ["train", "train + penalty", "test", "test + penalty"]),
+        (br.L1(0.1), False, ["train", "train + penalty"]),
+        (None, True, ["train", "test"]),
+    ],
+)
+def test_training_shows_the_history(penalty, test, words):
+    data = design().standardized()
+    run = br.train(data, penalty, epochs=3, test=data if test else None)
+    ax = plots.plot_training(run)
+    assert [line.get_label() for line in ax.lines] == words == [text.get_text() for text in ax.texts]
+    columns = [name.replace(" + penalty", "_objective") for name in words]
+    for line, column in zip(ax.lines, columns, strict=True):
+        column = column if column in run.history else f"{column}_loss"
+        np.testing.assert_array_equal(line.get_xydata(), run.history[["epoch", column]])
+    loss = (
+        "mean of (y − ŷ)²" if penalty is not None and penalty.convention == "torch-mse-mean" else "mean of (y − ŷ)²/2"
+    )
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", loss)
+    assert ax.get_title(loc="left") == ("no penalty" if penalty is None else repr(penalty))
+
+
+def test_training_names_a_sum_and_draws_where_it_is_told():
+    figure, ax = plt.subplots()
+    data = design().standardized()
+    run = br.train(data, br.L2(0.1, "torch-mse-sum"), epochs=2, batch_size=30)
+    assert plots.plot_training(run, ax) is ax and plt.get_fignums() == [figure.number]
+    assert ax.get_ylabel() == "sum of (y − ŷ)²"
+    plots.plot_map_against_fit(br.map_estimate(br.LinearRegression(br.GaussianPrior(1.0), 1.0), data), run)

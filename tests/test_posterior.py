@@ -372,7 +372,7 @@ def test_a_shared_prior_scale_becomes_one_a_feature():
 
 
 def test_draws_that_were_not_standardized_have_no_other_units():
-    with pytest.raises(ValueError, match="got draws whose units are as the data were given"):
+    with pytest.raises(ValueError, match="got draws whose units are those of the data given"):
         by_hand(design()).original_units()
     with pytest.raises(ValueError, match="whose units are original already"):
         by_hand(design().standardized()).original_units().original_units()
