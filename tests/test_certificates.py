@@ -1,6 +1,5 @@
 """Certificates: bounds that hold against long-double optima, and are tight where they should be."""
 
-import functools
 import json
 import math
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coordinate_descent import objective, solve
-from scipy.optimize import minimize_scalar
+from penalised_problems import CASES, case, design_of, excess_of
 
 from bayesreg.certificates import certify
 from bayesreg.data import RegressionData
@@ -19,62 +18,9 @@ from bayesreg.penalties import L1, L2, Penalty
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "frequentist"
 
 
-def _design(name):
-    rng = np.random.default_rng(7)
-    n, d = {"wide": (12, 30), "one row": (1, 3)}.get(name, (40, 5))
-    features = rng.normal(size=(n, d)) + 0.8 * rng.normal(size=(n, 1)) + 3.0
-    if name == "scales":
-        features *= np.logspace(-6, 6, d)
-    if name == "duplicates":
-        features[:, 1] = features[:, 0]
-        features[:, 3] = 2.0
-    if name == "offset":
-        features = np.round(features, 3) + 1e8
-    scale = np.maximum(features.std(axis=0), 1e-300)
-    target = 2.0 + (features - features[0]) @ (rng.normal(size=d) / scale) + rng.normal(size=n)
-    return RegressionData(features, np.full(n, 3.3) if name == "constant target" else target)
-
-
-DESIGNS = ["tall", "wide", "scales", "duplicates", "offset", "one row", "constant target"]
-
-
-def _penalties(data):
-    """One of each kind, at strengths that neither hold all weights at the centre nor leave them free."""
-    d = data.num_features
-    x = data.features - data.features.mean(axis=0)
-    scale = np.where(x.std(axis=0) > 1e-6, x.std(axis=0), 1.0)
-    largest = np.abs(x.T @ (data.target - data.target.mean()) / scale).max() / data.num_rows or 0.5
-    mixed = np.where(np.arange(d) % 2, 0.3, 0.0) * scale**2
-    return {
-        "ridge": L2(0.3 * float(scale.min()) ** 2),
-        "ridge per feature": Penalty(l2=0.2 * scale**2, centre=0.5 / scale),
-        "lasso": L1(0.2 * largest * float(scale.max() if scale.max() < 100 else 1e3)),
-        "lasso per feature": Penalty(l1=0.3 * largest * scale * np.linspace(0.5, 1.0, d)),
-        "elastic net": Penalty(l1=0.1 * largest * scale, l2=0.2 * scale**2, centre=-0.1 / scale),
-        "l2 on some": Penalty(l1=0.1 * largest * scale, l2=mixed),
-        "free on some": Penalty(l2=mixed),
-    }
-
-
-CASES = [(design, kind) for design in DESIGNS for kind in _penalties(_design("tall"))]
-
-
-@functools.cache
-def _case(design, kind):
-    data = _design(design)
-    penalty = _penalties(data)[kind]
-    best = solve(data.features, data.target, penalty.l1, penalty.l2, penalty.centre)
-    return data, penalty, best
-
-
-def _excess(weights, data, penalty, best, intercept=None):
-    terms = (data.features, data.target, penalty.l1, penalty.l2, penalty.centre)
-    return float(objective(weights, *terms, intercept) - objective(best, *terms))
-
-
 @pytest.mark.parametrize(("design", "kind"), CASES)
 def test_gap_and_distance_bound_hold(design, kind):
-    data, penalty, best = _case(design, kind)
+    data, penalty, best = case(design, kind)
     rng, scale = np.random.default_rng(0), np.maximum(data.features.std(axis=0), 1e-3)
     moments = Moments.from_data(data)
     for size in (0.0, 1e-8, 1e-4, 1e-2, 1.0, 1e3):
@@ -82,7 +28,7 @@ def test_gap_and_distance_bound_hold(design, kind):
         for given in (data, moments):
             found = certify(weights, given, penalty)
             slack = 1e-14 * (found.objective + np.var(data.target) / 2)  # what float64 resolves
-            assert found.gap >= _excess(weights, data, penalty, best) - slack
+            assert found.gap >= excess_of(weights, data, penalty, best) - slack
             assert all(math.isfinite(v) and v >= 0 for v in (found.gap, found.relative_gap, found.kkt_residual))
             unique = kind != "free on some" or design not in ("duplicates", "wide")
             if found.distance_bound is not None and unique:
@@ -91,7 +37,7 @@ def test_gap_and_distance_bound_hold(design, kind):
 
 @pytest.mark.parametrize(("design", "kind"), CASES)
 def test_the_optimum_is_recognised(design, kind):
-    data, penalty, best = _case(design, kind)
+    data, penalty, best = case(design, kind)
     weights = best.astype(float)
     tolerance = 1e-13
     if design == "offset":
@@ -101,54 +47,6 @@ def test_the_optimum_is_recognised(design, kind):
         assert found.relative_gap < tolerance and found.kkt_residual < tolerance
         wrong = certify(weights + 0.1 / np.maximum(data.features.std(axis=0), 1e-3), given, penalty)
         assert wrong.relative_gap > 1e-4 and wrong.kkt_residual > 1e-4
-
-
-@pytest.mark.parametrize(("design", "kind"), [c for c in CASES if c[1] != "free on some"])
-def test_the_gap_is_the_primal_less_the_best_dual(design, kind):
-    """P(w) - D(alpha r / n) from its textbook definition, at the best alpha found by search.
-
-    Where no feature has a kink, the dual point is better than any multiple of r: the gap is the excess itself.
-    """
-    data, penalty, best = _case(design, kind)
-    n, d = data.features.shape
-    l1, l2, centre = (
-        np.broadcast_to(np.asarray(v, dtype=np.longdouble), d) for v in (penalty.l1, penalty.l2, penalty.centre)
-    )
-    weights = (best + 0.3 / np.maximum(data.features.std(axis=0), 1e-3)).astype(float)
-    if "ridge" in kind:
-        excess = _excess(weights, data, penalty, best)
-        assert certify(weights, data, penalty).gap == pytest.approx(excess, rel=1e-9)
-        return
-    x, y = (v.astype(np.longdouble) - v[0] for v in (data.features, data.target))
-    x, y = x - x.mean(axis=0), y - y.mean()
-    shifted, residual = y - x @ centre, y - x @ weights
-
-    def dual(theta):
-        u = np.abs(x.T @ theta)
-        curved = l2 > 0
-        if np.any(u[~curved] > l1[~curved] * (1 + 1e-12)):
-            return -np.inf
-        conjugate = np.sum(np.maximum(u - l1, 0)[curved] ** 2 / (2 * l2[curved]))
-        return float(shifted @ theta - n * (theta @ theta) / 2 - conjugate)
-
-    primal = float(objective(weights, data.features, data.target, l1, l2, centre))
-    bounded = (l2 == 0) & (np.abs(x.T @ residual) > 0)
-    largest = float(np.min(l1[bounded] * n / np.abs(x.T @ residual)[bounded], initial=2.0))
-    values = {a: dual(a * residual / n) for a in [0.0, largest]}
-    search = minimize_scalar(
-        lambda a: -dual(a * residual / n), bounds=(0, largest), method="bounded", options={"xatol": 1e-12}
-    )
-    best_dual = max(*values.values(), -search.fun)
-    assert certify(weights, data, penalty).gap == pytest.approx(primal - best_dual, rel=1e-6, abs=1e-12 * primal)
-
-
-def test_the_gap_closes_quadratically_under_l2_and_linearly_under_l1():
-    data = _design("tall")
-    direction = np.array([1.0, -0.5, 0.3, 0.8, -1.0])
-    for penalty, power in ((L2(0.3), 2), (L1(0.2), 1)):
-        best = solve(data.features, data.target, penalty.l1, penalty.l2).astype(float)
-        gaps = [certify(best + size * direction, data, penalty).gap for size in (1e-3, 1e-4)]
-        assert gaps[0] / gaps[1] == pytest.approx(10**power, rel=0.2)
 
 
 def test_kkt_residual_by_hand():
@@ -169,7 +67,7 @@ def test_kkt_residual_by_hand():
 
 
 def test_without_a_penalty_only_the_kkt_residual():
-    data = _design("tall")
+    data = design_of("tall")
     for penalty in (None, L1(0.0), L2([0.0] * 5), Penalty(convention="sklearn-lasso")):
         found = certify(np.zeros(5), data, penalty)
         assert found.gap is found.relative_gap is found.distance_bound is None
@@ -178,18 +76,18 @@ def test_without_a_penalty_only_the_kkt_residual():
 
 
 def test_distance_bound_needs_strong_convexity():
-    assert certify(np.ones(30), _design("wide"), L1(0.1)).distance_bound is None
-    assert certify(np.ones(5), _design("duplicates"), L1(0.1)).distance_bound is None
-    assert certify(np.ones(30), _design("wide"), Penalty(l1=0.1, l2=np.arange(30.0) // 15)).distance_bound is None
-    assert "not strongly convex" in str(certify(np.ones(30), _design("wide"), L1(0.1)))
-    assert certify(np.ones(5), _design("tall"), L1(0.1)).distance_bound > 0
+    assert certify(np.ones(30), design_of("wide"), L1(0.1)).distance_bound is None
+    assert certify(np.ones(5), design_of("duplicates"), L1(0.1)).distance_bound is None
+    assert certify(np.ones(30), design_of("wide"), Penalty(l1=0.1, l2=np.arange(30.0) // 15)).distance_bound is None
+    assert "not strongly convex" in str(certify(np.ones(30), design_of("wide"), L1(0.1)))
+    assert certify(np.ones(5), design_of("tall"), L1(0.1)).distance_bound > 0
     for penalty in (L2(0.1), Penalty(l1=0.3, l2=0.1)):
-        assert certify(np.ones(30), _design("wide"), penalty).distance_bound > 0
+        assert certify(np.ones(30), design_of("wide"), penalty).distance_bound > 0
 
 
 def test_distance_bound_uses_the_curvature_of_the_data():
     """For ridge mu = l2 + eigmin: with l2 alone the bound would be several times too wide."""
-    data = _design("tall")
+    data = design_of("tall")
     x = data.features - data.features.mean(axis=0)
     smallest = np.linalg.eigvalsh(x.T @ x / 40)[0]
     found = certify(np.ones(5), data, L2(1e-3))
@@ -198,7 +96,7 @@ def test_distance_bound_uses_the_curvature_of_the_data():
 
 
 def test_a_given_intercept_counts():
-    data = _design("tall")
+    data = design_of("tall")
     penalty = L2(0.3)
     best = solve(data.features, data.target, l2=0.3).astype(float)
     free = certify(best, data, penalty)
@@ -209,7 +107,7 @@ def test_a_given_intercept_counts():
     for given in (data, Moments.from_data(data)):
         off = certify(best, given, penalty, intercept=right + 0.5)
         assert off.gap == pytest.approx(0.125, rel=1e-10) and off.intercept == right + 0.5
-        assert off.gap >= _excess(best, data, penalty, best, right + 0.5) * (1 - 1e-12)
+        assert off.gap >= excess_of(best, data, penalty, best, right + 0.5) * (1 - 1e-12)
         assert off.objective == pytest.approx(
             float(objective(best, data.features, data.target, l2=0.3, intercept=right + 0.5))
         )
@@ -221,7 +119,7 @@ def test_a_given_intercept_counts():
 
 @pytest.mark.parametrize("penalty", [L2(0.3), L1(0.4), Penalty(l1=0.1, l2=0.2, centre=0.3)])
 def test_without_an_intercept_nothing_is_centred(penalty):
-    data = _design("tall")
+    data = design_of("tall")
     best = solve(data.features, data.target, penalty.l1, penalty.l2, penalty.centre, intercept=False)
     weights = best.astype(float)
     for given in (data, Moments.from_data(data), Moments.from_data(data).about_origin()):
@@ -242,7 +140,7 @@ def test_without_an_intercept_nothing_is_centred(penalty):
 
 @pytest.mark.parametrize("name", [name for name, row in CONVENTIONS.items() if not row.refusal])
 def test_gap_and_objective_are_in_the_units_of_the_convention(name):
-    data, row = _design("tall"), CONVENTIONS[name]
+    data, row = design_of("tall"), CONVENTIONS[name]
     known = {"noise_scale": 0.7, "steps_per_epoch": 5}
     everything = {**known, "num_rows": 40, "target_scale": float(data.target.std())}
     weights = np.array([0.3, 0.0, -0.2, 1.0, 0.1])
@@ -262,7 +160,7 @@ def test_gap_and_objective_are_in_the_units_of_the_convention(name):
 
 
 def test_degenerate_targets_have_finite_numbers():
-    constant, one_row = _design("constant target"), _design("one row")
+    constant, one_row = design_of("constant target"), design_of("one row")
     for data in (constant, one_row, Moments.from_data(constant), Moments.from_data(one_row)):
         d = data.num_features
         for penalty in (L2(0.3), L1(0.1)):
@@ -277,7 +175,7 @@ def test_degenerate_targets_have_finite_numbers():
 
 def test_tensors_integers_and_lists_as_weights():
     torch = pytest.importorskip("torch")
-    data = _design("tall")
+    data = design_of("tall")
     expected = certify([1.0, 0.0, 2.0, 0.0, 1.0], data, L1(0.1))
     for weights in ([1, 0, 2, 0, 1], np.array([1, 0, 2, 0, 1]), torch.tensor([1.0, 0, 2, 0, 1], requires_grad=True)):
         assert certify(weights, data, L1(0.1)) == expected
@@ -304,13 +202,13 @@ def test_tensors_integers_and_lists_as_weights():
     ],
 )
 def test_bad_weights(weights, message):
-    for data in (_design("tall"), Moments.from_data(_design("tall"))):
+    for data in (design_of("tall"), Moments.from_data(design_of("tall"))):
         with pytest.raises(ValueError, match=message):
             certify(weights, data, L2(0.1))
 
 
 def test_bad_arguments():
-    data, w = _design("tall"), np.zeros(5)
+    data, w = design_of("tall"), np.zeros(5)
     with pytest.raises(TypeError, match=r"penalty must be a Penalty, such as L2\(0.1\), or None; got float"):
         certify(w, data, 0.1)
     with pytest.raises(TypeError, match="data must be a RegressionData or Moments"):
@@ -333,7 +231,7 @@ def test_bad_arguments():
 
 
 def test_the_sentence():
-    found = certify(np.zeros(5), _design("tall"), L2(0.1, "sklearn-ridge"))
+    found = certify(np.zeros(5), design_of("tall"), L2(0.1, "sklearn-ridge"))
     assert str(found) == (
         f"The sklearn-ridge objective is within {found.gap:.1e} of its minimum "
         f"(relative gap {found.relative_gap:.1e}), "

@@ -1,0 +1,103 @@
+"""The gap against the textbook definition of primal and dual, and how it closes."""
+
+import numpy as np
+import pytest
+from coordinate_descent import objective, solve
+from penalised_problems import CASES, case, design_of, excess_of
+from scipy.optimize import minimize_scalar
+
+from bayesreg.certificates import certify
+from bayesreg.data import RegressionData
+from bayesreg.penalties import L1, L2, Penalty
+
+
+def _best_dual_objective(weights, data, penalty):
+    """The largest D(alpha r / n), 0 <= alpha <= 2, from its definition: by search, in long double."""
+    n, d = data.features.shape
+    l1, l2, centre = (v.astype(np.longdouble) for v in penalty.per_feature(d))
+    x, y = (v.astype(np.longdouble) - v[0] for v in (data.features, data.target))
+    x, y = x - x.mean(axis=0), y - y.mean()
+    shifted, residual = y - x @ centre, y - x @ weights
+
+    def dual(alpha):
+        theta = alpha * residual / n
+        u = np.abs(x.T @ theta)
+        curved = l2 > 0
+        if np.any(u[~curved] > l1[~curved] * (1 + 1e-12)):
+            return -np.inf
+        conjugate = np.sum(np.maximum(u - l1, 0)[curved] ** 2 / (2 * l2[curved]))
+        return float(shifted @ theta - n * (theta @ theta) / 2 - conjugate)
+
+    bounded = (l2 == 0) & (np.abs(x.T @ residual) > 0)
+    largest = float(np.min(l1[bounded] * n / np.abs(x.T @ residual)[bounded], initial=2.0))
+    search = minimize_scalar(lambda a: -dual(a), bounds=(0, largest), method="bounded", options={"xatol": 1e-12})
+    return max((dual(0.0), 0.0), (dual(largest), largest), (-search.fun, search.x))
+
+
+def _near(data, best):
+    return (best + 0.3 / np.maximum(data.features.std(axis=0), 1e-3)).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("design", "kind"), [c for c in CASES if c[1] not in ("ridge", "ridge per feature", "free on some")]
+)
+def test_with_kinks_the_gap_is_the_primal_less_the_best_dual(design, kind):
+    data, penalty, best = case(design, kind)
+    weights = _near(data, best)
+    primal = float(objective(weights, data.features, data.target, penalty.l1, penalty.l2, penalty.centre))
+    dual, _ = _best_dual_objective(weights, data, penalty)
+    assert certify(weights, data, penalty).gap == pytest.approx(primal - dual, rel=1e-6, abs=1e-12 * primal)
+
+
+def test_an_overfit_needs_more_than_the_residual():
+    """Between the lasso and least squares the residual is too small: the best multiple is above 1."""
+    data, penalty, best = case("tall", "lasso")
+    least_squares = solve(data.features, data.target)
+    weights = (0.5 * best + 0.5 * least_squares).astype(float)
+    primal = float(objective(weights, data.features, data.target, penalty.l1))
+    dual, alpha = _best_dual_objective(weights, data, penalty)
+    assert 1.01 < alpha < 2
+    assert certify(weights, data, penalty).gap == pytest.approx(primal - dual, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("design", "kind"), [c for c in CASES if c[1] in ("ridge", "ridge per feature", "free on some")]
+)
+def test_without_kinks_the_gap_is_the_excess(design, kind):
+    data, penalty, best = case(design, kind)
+    weights = _near(data, best)
+    excess = excess_of(weights, data, penalty, best)
+    assert certify(weights, data, penalty).gap == pytest.approx(excess, rel=1e-9, abs=1e-13)
+
+
+def test_it_closes_quadratically_under_l2_and_linearly_under_l1():
+    data = design_of("tall")
+    direction = np.array([1.0, -0.5, 0.3, 0.8, -1.0])
+    for penalty, power in ((L2(0.3), 2), (L1(0.2), 1)):
+        best = solve(data.features, data.target, penalty.l1, penalty.l2).astype(float)
+        gaps = [certify(best + size * direction, data, penalty).gap for size in (1e-3, 1e-4)]
+        assert gaps[0] / gaps[1] == pytest.approx(10**power, rel=0.2)
+
+
+def test_duplicates_among_the_unpenalised_columns():
+    """A step along their difference, which fits nothing, must not be taken for one that does."""
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(15, 4)) * [1.0, 1.0, 1e5, 1e-3] + [0.0, 0.0, 1e9, 0.0]
+    features[:, 1] = features[:, 0] * (1 + 2e-16 * rng.normal(size=15))
+    data = RegressionData(features, rng.normal(size=15))
+    penalty = Penalty(l1=[0.0, 0.0, 100.0, 1e-5])
+    best = solve(data.features, data.target, penalty.l1)
+    for weights in (best.astype(float), np.array([1.0, -1.0, 1e-6, 10.0]), np.array([1e3, 0.0, 1e-2, 0.0])):
+        found = certify(weights, data, penalty)
+        assert found.gap >= excess_of(weights, data, penalty, best) * (1 - 1e-12) - 1e-14
+    assert certify(best.astype(float), data, penalty).relative_gap < 1e-12
+
+
+def test_an_interpolating_fit_leaves_a_residual_of_rounding():
+    """No multiple of it is a dual point. The free columns alone interpolate too, so that the least objective is 0."""
+    rng = np.random.default_rng(6)
+    data = RegressionData(rng.normal(size=(4, 6)) + 5.0, rng.normal(size=4))
+    penalty = Penalty(l2=[0.0, 1e-6, 1e-5, 0.0, 0.0, 0.0])
+    weights = np.linalg.lstsq(data.features, data.target, rcond=None)[0]
+    found = certify(weights, data, penalty)
+    assert found.gap == pytest.approx(found.objective, rel=1e-12) and found.gap > 1e-8
