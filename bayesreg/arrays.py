@@ -35,7 +35,7 @@ def as_float64(values, argument: str, names: Sequence[str] | None = None, first_
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{argument} must have rows of one length, got ragged nesting") from error
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" and array.size:
         raise TypeError(_not_numbers(np.asarray(values, dtype=object), argument, names, first_row))
     with np.errstate(over="ignore"):  # a long double too large becomes inf, which the caller refuses by row
         return np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array.astype(np.float64)
@@ -114,9 +114,9 @@ def read_only(array: np.ndarray) -> np.ndarray:
 def _pandas_as_float64(values, argument, names, first_row) -> np.ndarray:
     columns = [values.iloc[:, j] for j in range(values.shape[1])] if values.ndim == 2 else [values]
     for j, column in enumerate(columns):
-        if column.dtype.kind not in "biuf":  # pandas' nullable types have these kinds too
+        if column.dtype.kind not in "biuf" and len(column):  # pandas' nullable types have these kinds too
             raise TypeError(
-                _not_numbers(column.to_numpy(dtype=object)[:, None], argument, names and names[j : j + 1], first_row)
+                _not_numbers(column.to_numpy(dtype=object)[:, None], argument, [_name(names, j)], first_row)
             )
     return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
 
@@ -127,12 +127,16 @@ def _not_numbers(array, argument, names, first_row) -> str:
     found = (j for j in range(columns.shape[1]) if not all(isinstance(value, allowed) for value in columns[:, j]))
     column = next(found, 0)
     row = next((i for i, value in enumerate(columns[:, column]) if not _reads_as_number(value)), 0)
-    name = f"x{column}" if names is None else names[column]
-    value = columns[row, column] if columns.size else None
+    value = columns[row, column]
     return (
-        f"{argument} must be booleans, integers or floats: column {name!r} is not, "
+        f"{argument} must be booleans, integers or floats: column {_name(names, column)!r} is not, "
         f"got {value!r} ({type(value).__name__}) in row {first_row + row} (the first row is 0)"
     )
+
+
+def _name(names, column) -> str:
+    # Names that a user gave are not checked yet at this point: there may be too few.
+    return names[column] if names and column < len(names) else f"x{column}"
 
 
 def _reads_as_number(value) -> bool:

@@ -204,11 +204,7 @@ def simulate_weight_decay(
 
 
 def read_table(path: str | PathLike, target: str) -> RegressionData:
-    """Read a CSV (UTF-8, comma, header) or Parquet file with numeric columns only.
-
-    Refused are: a missing file (`FileNotFoundError`); a column that is not of real numbers (`TypeError`, with column,
-    row and value); another ending, a broken or empty file, empty or repeated names, a target that is not there, and an
-    entry that is missing or not finite (`ValueError`, with row and column). The first row below the header is row 0.
+    r"""Read a CSV (UTF-8, comma, header) or Parquet file with numeric columns only.
 
     Args:
         path: File whose name ends in `.csv` or `.parquet`.
@@ -216,12 +212,26 @@ def read_table(path: str | PathLike, target: str) -> RegressionData:
 
     Returns:
         All rows.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If a column is not of real numbers; names column, row and value (the first row of numbers is row 0).
+        ValueError: If the ending is another, the file is broken or has no rows, a name is empty or repeated, the target
+            is not there, or an entry is missing or not finite; names row and column.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "houses.csv")
+        ...     _ = path.write_text("size,rooms,price\n70,3,210\n45,2,150\n")
+        ...     read_table(path, target="price").features.tolist()
+        [[70.0, 3.0], [45.0, 2.0]]
     """
     return next(_read(path, target, None))
 
 
 def read_batches(path: str | PathLike, target: str, rows: int = 100_000) -> Iterator[RegressionData]:
-    """Read a file as `read_table` does, some rows at a time, never holding more of it.
+    r"""Read a file as `read_table` does, some rows at a time, never holding more of it.
 
     File and names are checked at once, the rows as they come; rows in errors are numbered over the whole file.
 
@@ -234,8 +244,17 @@ def read_batches(path: str | PathLike, target: str, rows: int = 100_000) -> Iter
         Iterator over the batches, in the file's order.
 
     Raises:
-        TypeError: If `rows` is not an integer.
-        ValueError: If `rows` is not positive.
+        FileNotFoundError: If there is no such file.
+        TypeError: If `rows` is not an integer, or as in `read_table`.
+        ValueError: If `rows` is not positive, or as in `read_table`.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "houses.csv")
+        ...     _ = path.write_text("size,price\n70,210\n45,150\n60,190\n")
+        ...     [batch.num_rows for batch in read_batches(path, target="price", rows=2)]
+        [2, 1]
     """
     if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
         raise TypeError(f"rows must be an integer, got {rows!r}")

@@ -30,6 +30,15 @@ class Standardization:
         target_scale: Positive number; 1 for a constant target.
         feature_remainders: Array `(d,)`: what rounding left out of `feature_means`.
         target_remainder: Number: what rounding left out of `target_mean`.
+
+    Example:
+        >>> from bayesreg.data import RegressionData
+        >>> scaled = RegressionData([[1.0], [3.0]], [10.0, 50.0]).standardized()  # the line y = 20 x - 10
+        >>> weights = np.array([1.0])
+        >>> scaled.transform.to_original_weights(weights).tolist()
+        [20.0]
+        >>> float(scaled.transform.to_original_intercept(weights, 0.0))
+        -10.0
     """
 
     feature_means: np.ndarray

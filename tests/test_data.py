@@ -73,6 +73,8 @@ def test_one_row_and_one_column_work():
         (np.zeros((2, 2)), [1.0, 2.0, 3.0], None, "as many rows each, got 2 and 3"),
         (np.zeros((0, 2)), [], None, r"at least one row and one column, got shape \(0, 2\)"),
         (np.zeros((2, 0)), [1.0, 2.0], None, r"at least one row and one column, got shape \(2, 0\)"),
+        (pd.DataFrame({"a": [], "b": []}, dtype=object), [], None, r"at least one row.*\(0, 2\)"),
+        (np.zeros((0, 2), dtype=object), [], None, r"at least one row.*\(0, 2\)"),
         ([[1.0, 2.0], [3.0, np.nan]], [1.0, 2.0], ["a", "b"], "features must be finite, got nan in column 'b', row 1"),
         ([[1.0, 2.0], [3.0, 4.0]], [1.0, -np.inf], None, "target must be finite, got -inf in column 'y', row 1"),
         (np.zeros((2, 2)), [1.0, 2.0], ["a", "a"], "more than one 'a'"),
@@ -91,6 +93,9 @@ def test_rows_that_do_not_fit_are_refused(features, target, names, found):
     [
         ([[1.0, "red"], [2.0, "blue"]], [1.0, 2.0], ["a", "colour"], "features .*column 'colour'.*'red'"),
         ([[1.0, "red"], [2.0, "blue"]], [1.0, 2.0], None, "column 'x1'"),
+        ([[1.0, "red"], [2.0, "blue"]], [1.0, 2.0], ["a"], "features .*column 'x1'.*'red'"),
+        (pd.DataFrame({"a": [1.0], "b": ["red"]}), [1.0], ["a"], "features .*column 'x1'.*'red'"),
+        ([[1.0], [2.0]], [[1.0, "2"], [3.0, "4"]], None, "target .*column 'x1'.*'2'"),
         ([[1.0], [2.0]], ["1", "2"], None, "target .*column 'y'"),
         ([[1.0], [2.0]], pd.Series([1.0, "2"]), None, "target .*column 'y'.*row 0|target .*column 'y'.*'2'"),
         ([[1.0 + 1j], [2.0]], [1.0, 2.0], None, "column 'x0'"),
@@ -236,8 +241,8 @@ def test_a_column_that_turns_text_later_is_refused_by_name(tmp_path):
 
 def test_text_far_down_a_table_is_refused_without_a_warning(tmp_path):
     path = tmp_path / "long.csv"
-    path.write_text("a,y\n" + "1,2\n" * 200_000 + "oops,2\n")
-    with pytest.raises(TypeError, match="long.csv.*column 'a'.*'oops'.* in row 200000 "):
+    path.write_text("a,y\n" + "1,2\n" * 400_000 + "oops,2\n")
+    with pytest.raises(TypeError, match="long.csv.*column 'a'.*'oops'.* in row 400000 "):
         read_table(path, "y")
 
 

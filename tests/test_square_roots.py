@@ -35,6 +35,14 @@ def test_the_square_root_gives_the_matrix_back_relative_to_its_diagonal(kind):
     assert np.all(np.abs(root.T @ root - gram) <= 1e-14 * np.outer(lengths, lengths))
 
 
+def test_an_indefinite_matrix_loses_its_negative_part_and_nothing_else():
+    gram = np.eye(4)
+    gram[0, 1] = gram[1, 0] = 1 + 1e-15  # what rounding can make of a duplicate column: an eigenvalue of -1e-15
+    gram[2, 3] = gram[3, 2] = 1 - 1e-10  # and one of 1e-10, which is no rounding
+    root = square_root(gram)
+    assert np.abs(root.T @ root - gram).max() <= 1e-14
+
+
 def test_a_triangle_has_no_more_rows_than_columns():
     matrix = rows("scales 1e12 apart")
     root = triangle(matrix)
