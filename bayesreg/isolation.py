@@ -43,10 +43,10 @@ def chain_seed(seed: int, chain: int) -> int:
 def isolated(seed: int) -> Iterator[None]:
     """Run Pyro or torch code with random streams of its own, an empty parameter store, and no effect on the caller.
 
-    Put back on exit, after an exception too: the random state of torch (the CPU's and every CUDA device's), of NumPy and
-    of Python; Pyro's parameter store and settings (validation flags among them); torch's gradient mode, on inside, and
-    its number of threads. That is 1 inside, since a sum split over threads rounds differently, and a Markov chain makes
-    other draws of it. Handlers that the caller has active do not see the sites inside.
+    Put back on exit, after an exception too: the random state of torch (the CPU's and every CUDA device's), of NumPy
+    and of Python; Pyro's parameter store and settings (validation flags among them); torch's gradient mode, on inside,
+    and its number of threads. That is 1 inside, since a sum split over threads rounds differently, and a Markov chain
+    makes other draws of it. Handlers that the caller has active do not see the sites inside.
 
     Args:
         seed: Seed of all streams, a non-negative integer.
@@ -69,7 +69,7 @@ def isolated(seed: int) -> Iterator[None]:
     try:
         torch.set_num_threads(1)
         with (
-            _random_streams(seed),
+            random_streams(seed),
             store.scope(),
             pyro.settings.context(**pyro.settings.get()),
             pyro.poutine.block(),
@@ -83,8 +83,15 @@ def isolated(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _random_streams(seed: int) -> Iterator[None]:
-    """Seed the global streams of torch, NumPy and Python, and put them back on exit."""
+def random_streams(seed: int) -> Iterator[None]:
+    """Seed the global streams of torch, NumPy and Python, and put them back on exit, after an exception too.
+
+    Args:
+        seed: Seed of all streams, a non-negative integer.
+
+    Yields:
+        Nothing.
+    """
     seeds = np.random.SeedSequence(seed)
     # Not torch.manual_seed: where CUDA is not initialised yet, that would leave a seed behind for the time when it is.
     generators = [torch.default_generator]
