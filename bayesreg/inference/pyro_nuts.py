@@ -6,9 +6,9 @@ What it draws from:
         x = x0 + L z,   L L' = H^-1,   H = target.curvature(x0),   x0 = target.start(),
 
     a dense metric known beforehand: the density of z has about unit covariance from the first iteration. Pyro adapts a
-    diagonal one on top, which costs less warm-up than a dense one, mixes as well where the noise is well identified, and
-    better where it is not. With ``program`` the sampler runs on that Pyro model with an adapted dense metric, as a Pyro
-    user would run it: slower, and the definition.
+    diagonal one on top: against a dense one it costs less warm-up, mixes as well where the noise is well identified,
+    and better where it is not. With ``program`` the sampler runs on that Pyro model with an adapted dense metric, as a
+    Pyro user would run it: slower, and the definition.
 
 Energy:
     -lp + |r|^2 / 2 of the state that a transition ends in, with the (whitened) momentum r that it arrives with, as
@@ -32,6 +32,7 @@ from pyro.infer.mcmc import NUTS
 
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.whitening import inverse_root
 from bayesreg.isolation import chain_seed, isolated
 
 # Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
@@ -71,9 +72,16 @@ def run(
         Draws ``(chains, draws, ...)``; ``lp``, ``energy``, ``tree_depth``, ``n_steps``, ``acceptance_rate``,
         ``diverging`` and ``step_size``, each ``(chains, draws)``; in ``details``, a chain each, the seconds and
         leapfrog steps of warm-up and sampling.
+
+    Raises:
+        ValueError: ``max_tree_depth`` is not a positive integer, or ``target_acceptance`` not inside (0, 1).
     """
+    if not isinstance(max_tree_depth, int) or max_tree_depth < 1:
+        raise ValueError(f"max_tree_depth must be an integer of 1 or more, got {max_tree_depth!r}")
+    if not 0 < target_acceptance < 1:
+        raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
     origin = target.start()
-    whitening = _inverse_root(target.curvature(origin))
+    whitening = inverse_root(target.curvature(origin))
     settings = {
         "full_mass": program is not None,
         "target_accept_prob": target_acceptance,
@@ -194,13 +202,6 @@ def _starting_point(target: Any, origin: torch.Tensor, whitening: torch.Tensor) 
     log_density, gradient = target.log_density_and_gradient(origin + candidates @ whitening.T)
     usable = log_density.isfinite() & gradient.isfinite().all(-1)
     return candidates[usable.to(torch.int64).argmax()]
-
-
-def _inverse_root(matrix: torch.Tensor) -> torch.Tensor:
-    """L with L L' = matrix^-1, upper triangular."""
-    factor = torch.linalg.cholesky(matrix)
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    return torch.linalg.solve_triangular(factor.mT, identity, upper=True)
 
 
 def _stack(records: list[dict[str, Any]], like: torch.Tensor | None = None) -> dict[str, torch.Tensor]:

@@ -46,6 +46,7 @@ from pyro.poutine.util import prune_subsample_sites
 
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.whitening import inverse_root
 from bayesreg.isolation import chain_seed, isolated, random_streams
 
 GUIDES = {
@@ -108,9 +109,11 @@ def run(
     if rank is not None and (guide != "AutoLowRankMultivariateNormal" or not 1 <= rank <= num_parameters):
         raise ValueError(f"rank is for AutoLowRankMultivariateNormal, 1 to {num_parameters}; got {rank!r} with {guide}")
     num_particles = max(64, num_parameters) if num_particles is None else num_particles
-    positive = {"num_particles": num_particles, "learning_rate": learning_rate, "tolerance": tolerance}
-    for name, value in {**positive, "max_steps": max_steps}.items():
-        if not (value > 0 and math.isfinite(value)):
+    for name, value in {"num_particles": num_particles, "max_steps": max_steps}.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be an integer of 1 or more, got {value!r}")
+    for name, value in {"learning_rate": learning_rate, "tolerance": tolerance}.items():
+        if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value!r}")
 
     allowed = tolerance * num_parameters
@@ -155,7 +158,7 @@ class _Fit:
         self.origin = target.start()
         precision = target.curvature(self.origin)
         if guide == "AutoMultivariateNormal":
-            self.factor = torch.linalg.inv(torch.linalg.cholesky(precision)).mT
+            self.factor = inverse_root(precision)
         else:
             self.factor = torch.diag(precision.diagonal().rsqrt())
         self.log_volume = self.factor.diagonal().log().sum()

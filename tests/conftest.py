@@ -1,0 +1,26 @@
+"""Fixtures for all tests."""
+
+import pytest
+import torch
+from strict import StrictFactories, no_synchronisation_in_loops
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """Every device found."""
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def strict_factories():
+    """The test fails where a file of the package makes a tensor without device and dtype."""
+    with StrictFactories():
+        yield
+
+
+@pytest.fixture
+def no_synchronisation():
+    """A context manager: ``with no_synchronisation(at_most=2)`` fails where a line reads from the device more often."""
+    return no_synchronisation_in_loops
