@@ -38,9 +38,13 @@ _PATIENCE = 20_000
 _PATIENCE_WITHIN_PROMISE = 1_000
 # Power iteration approaches L from below; acceleration is stable up to 4/3 of 1/L.
 _MARGIN = 1.02
+# A start whose objective is this many times J(0) is drawn in until it is about J(0).
+_FAR_OUT = 1e8
 # Where a step across a kink ends: at this share of the distance before it, or so near that F cannot tell.
 _CUT = 0.1
 _INVISIBLE = 1e-20
+# How near to a kink, as a share of the target's standard deviation, the KKT residual counts as at it.
+_AT_KINK = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +92,7 @@ def finish(
         The best point found, and how good it is.
     """
     problem = _ScaledProblem(features, target, penalty, centred=intercept)
-    point, steps, reached = _minimise(problem, problem.scaled(weights), l1_update)
+    point, steps, reached = _minimise(problem, problem.start(weights), l1_update)
     weights = problem.unscaled(point)
     return FinishedFit(
         weights=weights,
@@ -136,10 +140,16 @@ class _ScaledProblem:
         penalised = (l1 > 0) | (l2 > 0) | (lengths == 0)
         self.measure = "relative gap" if bool(penalised.all()) else "KKT residual"
 
-    def scaled(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return u of weights; 0, the optimum, where the centre leaves nothing to explain."""
+    def start(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return the u to start from: that of the weights, or, where it is absurdly far out, nearer to the centre.
+
+        N(0, 1) weights on a column of scale 1e6 are 1e6 away, which the bounded pull of an L1 term does not make good.
+        """
         settled = self._pinned | self.solved_by_centre
-        return torch.where(settled, 0.0, self.scales * (weights - self.centre))
+        point = torch.where(settled, 0.0, self.scales * (weights - self.centre))
+        excess = point @ (self._curvature(point) + self.l2 * point) / 2 + self.l1 @ point.abs()
+        excess = excess - point @ self._correlation  # F(u) - F(0)
+        return torch.where(excess > _FAR_OUT * self.null, (self.null / excess).sqrt(), 1.0) * point
 
     def unscaled(self, point: torch.Tensor) -> torch.Tensor:
         """Return the weights of u."""
@@ -170,7 +180,8 @@ class _ScaledProblem:
         residual = self._correlation - self._curvature(point)
         mean_square = (self._mean_square - point @ (self._correlation + residual)).clamp(min=0)
         within = self.l2 * point + self.l1 * point.sign()
-        width = torch.where(point == 0, self.l1, 0.0)
+        # The subgradient comes as near to a kink as one likes and never sits on it.
+        width = torch.where(point.abs() <= _AT_KINK * (2 * self.null).sqrt(), self.l1, 0.0)
         nearest = residual.clip(within - width, within + width)
         if self.measure == "KKT residual":
             return (residual - nearest).abs().amax() / (2 * self.null).sqrt()
