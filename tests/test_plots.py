@@ -274,7 +274,7 @@ def test_wrong_losses_are_refused(arguments, words):
             lambda: by_hand(design(num_rows=2).standardized()).original_units(),
             ["rank", "forest", "posterior_predictive"],
         ),
-        (lambda: by_hand(design(num_features=45), chains=20, draws=300), ["rank", "forest", "posterior_predictive"]),
+        (lambda: by_hand(design(num_features=45), chains=9, draws=260), ["rank", "forest", "posterior_predictive"]),
     ],
     ids=["rows", "energy", "one chain", "moments", "two rows", "many"],
 )
@@ -288,6 +288,10 @@ def test_diagnostics(posterior, names):
     d = posterior.data.num_features
     label = figures["forest"].axes[-1].get_xlabel()
     assert label.startswith("the 40 weights farthest from 0: " if d > 40 else "mean, 50%")
+    written = {text.get_text() for axes in figures["forest"].axes for text in axes.texts}
+    weights = posterior.draws["weights"].reshape(-1, d)
+    farthest = (weights.mean(dim=0).abs() / weights.std(dim=0)).argsort(descending=True)[:40]
+    assert written & set(posterior.data.feature_names) == {posterior.data.feature_names[j] for j in farthest}
     if "posterior_predictive" in figures:
         assert figures["posterior_predictive"].axes[0].get_xlabel() == "response"
         assert "predicted by 50 draws" in figures["posterior_predictive"].axes[0].get_title()

@@ -325,6 +325,7 @@ def test_original_units_are_the_posterior_of_the_original_problem(prior, prior_t
         assert (there.log_prior(original.draws) == 0.0).all()
     means = original.draws["weights"].numpy() @ data.features.T + original.draws["intercept"].numpy()[..., None]
     noise_scales = original.draws.get("noise_scale", torch.full((4, 20), 0.4 * s_y, dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(original.noise_scales, noise_scales, rtol=1e-14)
     expected = scipy.stats.norm.logpdf(data.target, means, noise_scales[..., None])
     np.testing.assert_allclose(tree["log_likelihood"]["target"], expected, rtol=1e-9)
 
