@@ -56,8 +56,6 @@ def test_the_objective_is_the_one_that_the_library_documents(convention):
 
 
 def test_every_convention_with_a_loss_is_covered():
-    target = make_rows().target
-    assert TRAINED == [name for name in TRAINED if written_out(name, 1.0, target, 1)]
     assert set(CONVENTIONS) - set(TRAINED) == {"torch-adamw", "sklearn-bayesian-ridge", "park-casella", "laplace-torch"}
 
 
