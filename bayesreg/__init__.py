@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
+    submodules=["plots"],
     submod_attrs={
         # data
         "data": ["RegressionData", "load_diabetes", "simulate_weight_decay", "read_table", "read_batches"],
