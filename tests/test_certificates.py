@@ -79,6 +79,10 @@ def test_distance_bound_needs_strong_convexity():
     assert certify(np.ones(30), design_of("wide"), L1(0.1)).distance_bound is None
     assert certify(np.ones(5), design_of("duplicates"), L1(0.1)).distance_bound is None
     assert certify(np.ones(30), design_of("wide"), Penalty(l1=0.1, l2=np.arange(30.0) // 15)).distance_bound is None
+    for seed in range(20):  # eigenvalues of rounding, of either sign, are not curvature
+        features = np.random.default_rng(seed).normal(size=(40, 3))[:, [0, 1, 2, 0]] * [1.0, 1e3, 1e-3, 3.0]
+        data = RegressionData(features, features.sum(axis=1))
+        assert certify(np.ones(4), data, L1(0.1)).distance_bound is None
     assert "not strongly convex" in str(certify(np.ones(30), design_of("wide"), L1(0.1)))
     assert certify(np.ones(5), design_of("tall"), L1(0.1)).distance_bound > 0
     for penalty in (L2(0.1), Penalty(l1=0.3, l2=0.1)):
@@ -160,7 +164,8 @@ def test_gap_and_objective_are_in_the_units_of_the_convention(name):
 
 
 def test_degenerate_targets_have_finite_numbers():
-    constant, one_row = design_of("constant target"), design_of("one row")
+    tall, one_row = design_of("tall"), design_of("one row")
+    constant = RegressionData(tall.features[:7], np.full(7, 152.3))  # whose mean, in float64, is not 152.3
     for data in (constant, one_row, Moments.from_data(constant), Moments.from_data(one_row)):
         d = data.num_features
         for penalty in (L2(0.3), L1(0.1)):

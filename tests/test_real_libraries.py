@@ -229,6 +229,7 @@ class TestKeras:
         assert theirs == pytest.approx(certify(weights, DATA, penalty, intercept=intercept).objective, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 class TestLaplaceTorch:
     def test_prior_precision(self):
         """Its posterior precision at the MAP is Xc'Xc/s^2 + prior_precision: the curvature of the row's objective."""
