@@ -74,7 +74,7 @@ def certify(
     """Certify a weight vector, from whoever, against a penalised least-squares objective.
 
     The gap bounds the excess of the objective at the weights over its minimum; it says how far training was from done,
-    whatever did the training. It is computed in float64: below about 1e-14 relative to the objective it measures rounding.
+    whatever did the training. Below about 1e-14 of the objective it measures the rounding of float64.
 
     Args:
         weights: (d,), numbers or a tensor, in the units of the data.
