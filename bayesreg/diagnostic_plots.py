@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesreg.data import RegressionData
 from bayesreg.plot_parts import OKABE_ITO
+from bayesreg.posterior_tree import flat_name
 
 if TYPE_CHECKING:
     from bayesreg.posterior import Posterior
@@ -93,7 +94,7 @@ def _slowest(posterior: Posterior) -> list[str]:
     """Return the names of the quantities with the lowest effective sample sizes, in the order of the draws."""
     ess = posterior.summary()[["ess_bulk", "ess_tail"]].min(axis=1)
     slowest = set(ess.sort_values(na_position="last", kind="stable").index[:MOST_PANELS])
-    return [name for name in ess.index if name in slowest]
+    return [flat_name(name) for name in ess.index if name in slowest]
 
 
 def _farthest_from_zero(posterior: Posterior) -> list[str]:

@@ -242,8 +242,8 @@ class Posterior:
         Args:
             pointwise_draws: How many draws the groups with one number a row keep, evenly spaced; None: 4,000, and no
                 more than 2e7 numbers a group; 0: none of these groups.
-            flat: One scalar variable a weight, ``weights[bmi]``, instead of one vector. `az.plot_pair` of ArviZ 0.23
-                cannot mix vectors and scalars.
+            flat: One scalar variable a weight, ``weights[bmi]``, instead of one vector: `az.plot_pair` of ArviZ 0.23
+                cannot mix vectors and scalars. A slash in a name, which a tree cannot have, becomes U+2215.
 
         Returns:
             The `xarray.DataTree`.

@@ -59,6 +59,11 @@ def build_tree(posterior: Posterior, pointwise_draws: int | None, flat: bool) ->
     return xr.DataTree.from_dict({"/": root, **groups}, name="bayesreg")
 
 
+def flat_name(name: str) -> str:
+    """Return the variable that stands for a scalar, such as ``weights[bmi]``, in a flat tree: no slash can be in it."""
+    return name.replace("/", "\u2215")
+
+
 class _Group:
     """Makes the datasets of one group: the dimensions, their coordinates and the attributes that ArviZ expects."""
 
@@ -79,7 +84,8 @@ class _Group:
                 named[name] = (SAMPLE_DIMS, values)
             elif flat:
                 features = self._coordinates["feature"]
-                named |= {f"{name}[{feature}]": (SAMPLE_DIMS, values[..., j]) for j, feature in enumerate(features)}
+                for j, feature in enumerate(features):
+                    named[flat_name(f"{name}[{feature}]")] = (SAMPLE_DIMS, values[..., j])
             else:
                 named[name] = ((*SAMPLE_DIMS, last), values)
         return self._with_coordinates(named, {**self._attributes, "sample_dims": list(SAMPLE_DIMS)})

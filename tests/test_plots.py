@@ -18,7 +18,7 @@ from bayesreg.posterior_summary import interval_bounds
 def design(num_rows=30, num_features=3, seed=0):
     generator = np.random.default_rng(seed)
     features = generator.normal(size=(num_rows, num_features)) * 2.0 + 1.0
-    names = [f"feature {j}" for j in range(num_features)]
+    names = [f"feature [mg/l] {j}" for j in range(num_features)]
     target = 5.0 + features[:, 0] - features[:, -1] + generator.normal(size=num_rows)
     return br.RegressionData(features, target, names, "response")
 
@@ -159,7 +159,7 @@ def test_map_against_fit_takes_results():
     assert 0 < zeros < 20
     ax = plots.plot_map_against_fit(mode, mode)
     assert [text.get_text() for text in ax.texts] == [
-        f"largest difference 0.0e+00 (feature 0)\n{zeros} of 20 exactly 0 in both"
+        f"largest difference 0.0e+00 (feature [mg/l] 0)\n{zeros} of 20 exactly 0 in both"
     ]
     assert ax.get_xlabel() == "weight of the MAP (standard units)"
     assert plots.plot_map_against_fit(mode.original_units(), mode).get_xlabel() == "weight of the MAP"

@@ -278,6 +278,17 @@ def test_flat_variables(posterior):
     np.testing.assert_array_equal(flat["posterior"][names[1]], posterior.draws["weights"][..., 1])
 
 
+def test_flat_variables_have_no_slash():
+    data = br.RegressionData(design().features[:, :2], design().target, ["mg/l", "kg"])
+    posterior = exact(br.LinearRegression(br.GaussianPrior(1.0), 1.0), data, draws=5)
+    assert list(posterior.to_datatree(flat=True)["posterior"].data_vars) == [
+        "weights[mg∕l]",
+        "weights[kg]",
+        "intercept",
+    ]
+    assert posterior.to_datatree()["posterior"]["feature"].values.tolist() == ["mg/l", "kg"]
+
+
 def test_arviz_summary_agrees(az, tree, posterior):
     theirs = az.summary(
         tree, round_to="none" if not az.__name__.endswith("preview") else None, ci_prob=0.9, ci_kind="eti"
