@@ -80,8 +80,9 @@ def run(
         raise ValueError(f"max_tree_depth must be an integer of 1 or more, got {max_tree_depth!r}")
     if not 0 < target_acceptance < 1:
         raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
-    origin = target.start()
-    whitening = inverse_root(target.curvature(origin))
+    with isolated(seed):  # on one thread, or the chains would start from another rounding
+        origin = target.start()
+        whitening = inverse_root(target.curvature(origin))
     settings = {
         "full_mass": program is not None,
         "target_accept_prob": target_acceptance,

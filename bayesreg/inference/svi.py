@@ -123,14 +123,15 @@ def run(
         steps, remaining = _optimise(fit, num_particles, learning_rate, allowed, max_steps, advance)
         _, log_ratios = fit.particles(_PARTICLES_OF_THE_RESULT)
         points = torch.stack([_chain(fit, draws, chain_seed(seed, chain)) for chain in range(chains)])
+        constrained, lp = target.constrain(points), target.log_density(points)
     seconds = time.perf_counter() - began
 
     converged = remaining < allowed
     khat = _khat(log_ratios)
     verdict = "converged" if converged else "not converged"
     return EngineResult(
-        draws=target.constrain(points),
-        sample_stats={"lp": target.log_density(points)},
+        draws=constrained,
+        sample_stats={"lp": lp},
         message=(
             f"SVI with {guide} has {verdict} after {steps} steps: {remaining:.2g} nats of the ELBO may be left to gain "
             f"(threshold {allowed:.2g}), k-hat {khat:.2f}" + ("" if converged else "; raise max_steps or num_particles")
