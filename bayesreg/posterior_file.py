@@ -77,7 +77,7 @@ def read(path: Path, posterior_class: type[Posterior]) -> Posterior:
         raise FileNotFoundError(f"path must be a file that Posterior.save wrote, got {str(path)!r}, which is no file")
     try:
         with xr.open_datatree(path, engine=ENGINE) as tree:
-            return _posterior(tree.load(), posterior_class)
+            return _posterior(tree, posterior_class)  # reads what it needs: not the groups of one number a row
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"path must be a file that Posterior.save wrote, got {str(path)!r}: {error}") from error
 
