@@ -74,7 +74,14 @@ class Stages:
 
 def table(*columns: str, title: str = "", text_columns: int = 1) -> Table:
     """Return an empty table: the first columns hold text, the others numbers, to the right."""
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+    )
     for position, column in enumerate(columns):
         number = position >= text_columns
         made.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
@@ -222,14 +229,10 @@ def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None
         parts: One demonstration a penalty.
         folder: The folder that was written.
     """
-    data = parts[0].sampled.posterior.data
-    heading(
-        out, f"Diabetes data: {data.num_rows} patients, {data.num_features} features, disease progression; standardized"
-    )
+    data, noise = parts[0].sampled.posterior.data, number(parts[0].comparison.noise_scale)
+    heading(out, f"Diabetes data: {data.num_rows} patients, {data.num_features} features; standardized; noise {noise}")
     heading(out, "1  Which prior does a penalty stand for?")
-    made = table(
-        "typed in PyTorch (MSELoss, mean)", "is the prior of each weight", "and in scikit-learn", text_columns=3
-    )
+    made = table("typed in PyTorch, mean MSELoss", "prior of each weight", "the same in scikit-learn", text_columns=3)
     for part in parts:
         made.add_row(*_words(part, data.num_rows))
     out.print(made)
@@ -239,18 +242,22 @@ def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None
     explain_comparison(out)
     heading(out, "3  What does the rest of the posterior look like? (the noise learned)")
     for part in parts:
-        label(out, f"{part.prior.kind.capitalize()}", _described(part.sampled.posterior))
+        posterior = part.sampled.posterior
+        draws = f"{posterior.num_chains} chains x {posterior.num_draws:,} draws by {posterior.method}: "
+        label(out, part.prior.kind.capitalize(), draws, *_checked(part.sampled))
         out.print(both_units(part))
-    for part in parts:
-        label(out, "Checks", *_checked(part.sampled), f"  {part.prior.kind} posterior")
-    label(out, "Written", f"{folder}: posterior-*.nc, summary-*.csv, comparison.json, figures/, manifest.json")
+    label(out, "Verdicts", verdict(all(part.passed for part in parts)))
+    label(out, "Written", f"{folder}: posterior-*.nc, summary-*.csv, comparison.json,")
+    label(out, "", "figures/*.png, manifest.json")
 
 
 def both_units(part: Demonstration) -> Table:
     """Return the posterior of the weights beside the penalised fit, in standard and in original units."""
     standard, original = part.sampled.summaries["standardized"], part.sampled.summaries["original"]
     features = part.sampled.posterior.data.feature_names
-    made = table("", "penalised fit", "mean", "90% interval", "original: mean", "90% interval")
+    made = table(
+        "", "penalised\nfit", "posterior\nmean", "posterior\n90% interval", "original\nmean", "original\n90% interval"
+    )
     for feature, fit in zip(features, part.penalised_fit, strict=True):
         row, there = (summary.loc[f"weights[{feature}]"] for summary in (standard, original))
         made.add_row(
@@ -260,7 +267,7 @@ def both_units(part: Demonstration) -> Table:
             *_mean_and_interval(there),
         )
     noise = [cell for summary in (standard, original) for cell in _mean_and_interval(summary.loc["noise_scale"])]
-    made.add_row("noise scale", "", *noise)
+    made.add_row("noise", "", *noise)
     return made
 
 

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and refuses, in this process and in real ones."""
 
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -132,15 +134,14 @@ def test_convert_and_help_import_neither_torch_nor_numpy_and_answer_at_once():
         "assert not {{'torch', 'numpy', 'pyro', 'pandas'}} & set(sys.modules), 'heavy imports'\n"
     )
     for arguments in (CONVERT, ["--help"], ["run", "--help"]):
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            finished = subprocess.run(
-                [sys.executable, "-c", program.format(arguments=arguments)], capture_output=True, text=True, timeout=60
-            )
-            seconds.append(time.perf_counter() - start)
-            assert finished.returncode == 0, finished.stderr
-        assert min(seconds) < 1.0, (arguments, seconds)  # importing torch alone takes longer
+        before = os.times()
+        finished = subprocess.run(
+            [sys.executable, "-c", program.format(arguments=arguments)], capture_output=True, text=True, timeout=60
+        )
+        after = os.times()
+        assert finished.returncode == 0, finished.stderr
+        # Its own processor time, whatever else the machine does: importing torch alone takes longer.
+        assert after.children_user - before.children_user < 1.0
 
 
 # ---- doctor
@@ -170,6 +171,16 @@ def test_doctor_fails_where_torch_does(monkeypatch):
 KNOWN = ["--prior", "gaussian", "--scale", "0.5", "--noise-scale", "0.7", "--draws", "50"]
 
 
+@pytest.fixture(autouse=True)
+def pictures(monkeypatch):
+    """Leave out the pictures that take seconds; returns what draws them."""
+    from bayesreg import runs
+
+    draw = runs._draw_diagnostics
+    monkeypatch.setattr(runs, "_draw_diagnostics", lambda *_: None)
+    return draw
+
+
 @pytest.fixture
 def table(tmp_path):
     """A small CSV file; two of its columns are related to the price."""
@@ -186,7 +197,8 @@ def left_behind(folder):
     return sorted(path.name for path in folder.iterdir() if path.suffix not in (".csv", ".toml", ".parquet"))
 
 
-def test_run_writes_draws_summaries_settings_and_a_manifest(table, tmp_path):
+def test_run_writes_draws_summaries_figures_settings_and_a_manifest(table, tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr("bayesreg.runs._draw_diagnostics", pictures)
     out = tmp_path / "runs" / "one"
     result = call("run", "--data", table, "--target", "price", *KNOWN, "--seed", 3, "--out", out)
     assert result.exit_code == 0 and result.stderr == "", result.stderr
@@ -203,6 +215,8 @@ def test_run_writes_draws_summaries_settings_and_a_manifest(table, tmp_path):
     joined = np.ascontiguousarray(rows.features).tobytes() + rows.target.tobytes()
     assert manifest["data"]["sha256"] == hashlib.sha256(joined).hexdigest()
     assert set(manifest["seconds"]) == {"reading the data", "sampling", "writing"}
+    pngs = {path.stem for path in (out / "figures").iterdir() if path.read_bytes().startswith(b"\x89PNG")}
+    assert pngs == {"intervals", "rank", "forest", "posterior_predictive"} and not plt.get_fignums()
     posterior = br.Posterior.load(out / "posterior.nc")
     again = br.sample(br.LinearRegression(br.GaussianPrior(0.5), 0.7), rows.standardized(), draws=50, seed=3)
     assert torch.equal(posterior.draws["weights"], again.draws["weights"])
@@ -212,25 +226,12 @@ def test_run_writes_draws_summaries_settings_and_a_manifest(table, tmp_path):
 
 
 def test_the_same_settings_from_a_file_and_from_the_run_s_own_give_the_same_draws(table, tmp_path):
-    flags = [
-        "--target",
-        "price",
-        "--prior",
-        "laplace",
-        "--scale",
-        "HalfNormal(0.5)",
-        "--method",
-        "svi",
-        "--seed",
-        3,
-        "--draws",
-        20,
-    ]
+    flags = ["--target", "price", "--scale", "HalfNormal(0.5)", "--method", "exact", "--seed", 3, "--draws", 20]
     outs = [tmp_path / name for name in ("flags", "file", "again")]
-    assert call("run", "--data", table, *flags, "--out", outs[0]).exit_code in (0, 1)
+    call("run", "--data", table, *flags, "--out", outs[0])
     (tmp_path / "experiment.toml").write_text(
-        'data = "houses.csv"\ntarget = "price"\nprior = "laplace"\nscale = {distribution = "HalfNormal", scale = 0.5}\n'
-        'method = "svi"\nseed = 4\ndraws = 20\nout = "file"\n'
+        'data = "houses.csv"\ntarget = "price"\nscale = {distribution = "HalfNormal", scale = 0.5}\n'
+        'method = "exact"\nseed = 4\ndraws = 20\nout = "file"\n'
     )
     call("run", tmp_path / "experiment.toml", "--seed", 3)  # a flag wins
     call("run", outs[0] / "settings.toml", "--out", outs[2])
@@ -509,6 +510,67 @@ def test_a_full_disk_leaves_nothing(table, tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert finished.returncode == 2 and finished.stderr.startswith("bayesreg: "), finished.stderr
     assert "Traceback" not in finished.stderr and left_behind(tmp_path) == []
+
+
+# ---- compare
+
+
+def test_compare_certifies_every_route_and_shows_that_the_wrong_lambda_fails(table):
+    arguments = [
+        "compare",
+        "--data",
+        table,
+        "--target",
+        "price",
+        "--prior",
+        "laplace",
+        "--scale",
+        0.1,
+        "--noise-scale",
+        0.5,
+    ]
+    found = call_json(*arguments, "--seed", 1)
+    assert found["passed"] and all(route["passed"] for route in found["routes"])
+    assert {"map_estimate", "Pyro AutoDelta", "SGD, proximal step", "SGD, subgradient", "scikit-learn"} <= {
+        route["name"] for route in found["routes"]
+    }
+    assert [route["passed"] for route in found["wrong_lambda"]] == [False, False]
+    assert found["penalty"]["l1"] == pytest.approx(0.25 / (30 * 0.1), rel=1e-12) and found["settings"]["seed"] == 1
+
+
+def test_compare_has_status_1_where_a_route_fails(table, monkeypatch):
+    module = importlib.import_module("bayesreg.compare")  # the package's attribute of that name is the function
+    monkeypatch.setattr(module, "EXACT_TOLERANCE", -1.0)
+    monkeypatch.setattr(module, "_AUTO_DELTA_STEPS", (20,))
+    arguments = ["--data", table, "--target", "price", "--scale", 0.5, "--noise-scale", 0.5]
+    result = call("compare", *arguments)
+    assert result.exit_code == 1 and result.stderr == ""
+    verdicts = {line.split("  ")[0].strip(): line.split()[-1] for line in result.stdout.splitlines() if line.strip()}
+    assert verdicts["map_estimate"] == "FAIL" and verdicts["wrong: 2 lambda"] == "caught"
+    assert "lambda = 0.0333333 (mean-half-squared)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scale", "HalfNormal(1.0)"], ["prior_scale"]),
+        (["--scale", "0.5,0.5"], ["2", "3"]),
+        (["--prior", "horseshoe"], ["'horseshoe'"]),
+        (["--target", "prize"], ["prize"]),
+    ],
+)
+def test_compare_refuses(arguments, words, table):
+    given = {"--data": table, "--target": "price", "--scale": 0.5} | dict(
+        zip(arguments[::2], arguments[1::2], strict=True)
+    )
+    assert_refused(call("compare", *(word for pair in given.items() for word in pair)), *words)
+
+
+def test_compare_refuses_a_joint_mode_that_does_not_exist(tmp_path):
+    awkward("fewer rows than columns").to_csv(tmp_path / "a.csv", index=False)
+    assert_refused(
+        call("compare", "--data", tmp_path / "a.csv", "--target", "y", "--scale", 0.5), "noise_scale", "LogNormal"
+    )
 
 
 # ---- the frame
