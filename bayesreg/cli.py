@@ -220,7 +220,7 @@ def compare(
     """Certify that the penalised fit is the MAP: every route to it, each judged against its own tolerance."""
     settings = _settings(ctx)
     with show.Stages()("comparing") as tell:
-        from bayesreg.compare import compare as compare_routes
+        from bayesreg.comparison import compare as compare_routes
 
         rows = settings.load_data()
         scaled = rows.standardized() if settings.standardize else rows

@@ -20,7 +20,7 @@ from bayesreg.translation import Translation
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesreg.compare import Comparison
+    from bayesreg.comparison import Comparison
     from bayesreg.posterior import Posterior
     from bayesreg.runs import Demonstration, Sampled
 

@@ -27,7 +27,7 @@ from bayesreg.settings import RunSettings
 from bayesreg.warnings import ConvergenceWarning
 
 if TYPE_CHECKING:
-    from bayesreg.compare import Comparison
+    from bayesreg.comparison import Comparison
 
 # The demo, in standard units. The noise is about the residual standard deviation of least squares on the diabetes data.
 DEMO_NOISE_SCALE = 0.7
@@ -146,7 +146,7 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
         One demonstration a penalty.
     """
     with stages("reading the data"):
-        from bayesreg.compare import compare  # with every optimiser that it compares: no run needs them
+        from bayesreg.comparison import compare  # with every optimiser that it compares: no run needs them
 
         rows = load_diabetes()
         data = rows.standardized()

@@ -1,7 +1,6 @@
 """The command line: what it prints, writes and refuses, in this process and in real ones."""
 
 import hashlib
-import importlib
 import json
 import os
 import signal
@@ -539,9 +538,8 @@ def test_compare_certifies_every_route_and_shows_that_the_wrong_lambda_fails(tab
 
 
 def test_compare_has_status_1_where_a_route_fails(table, monkeypatch):
-    module = importlib.import_module("bayesreg.compare")  # the package's attribute of that name is the function
-    monkeypatch.setattr(module, "EXACT_TOLERANCE", -1.0)
-    monkeypatch.setattr(module, "_AUTO_DELTA_STEPS", (20,))
+    monkeypatch.setattr("bayesreg.comparison.EXACT_TOLERANCE", -1.0)
+    monkeypatch.setattr("bayesreg.comparison._AUTO_DELTA_STEPS", (20,))
     arguments = ["--data", table, "--target", "price", "--scale", 0.5, "--noise-scale", 0.5]
     result = call("compare", *arguments)
     assert result.exit_code == 1 and result.stderr == ""
