@@ -24,6 +24,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "warnings": ["ConvergenceWarning"],
         # penalised training, and the comparison of both roads
         "training": ["TrainingRun", "train"],
-        "compare": ["Comparison", "compare"],
+        "comparison": ["Comparison", "compare"],
     },
 )

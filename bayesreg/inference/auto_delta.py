@@ -1,10 +1,9 @@
 """The mode as Pyro finds it: `AutoDelta` on the Pyro program, its loss given to torch's own optimisers.
 
-It maximises the log density of the program's trace over the constrained sites (weights, intercept, learned noise
-scale), the same mode as `map_estimate`, by gradient steps alone: L-BFGS, which ends at a smooth mode, and for the kinks
-of a Laplace prior Adam with a decaying rate after it. There is no proximal step, so no exact zeros. It starts from zero
-weights and the target's spread, not from any solution. Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical
-Programming 45 (1989); Kingma & Ba, Adam (2015).
+It maximises the log density of the program's trace over weights and intercept, the scales known, by gradient steps
+alone: L-BFGS, which ends at a smooth mode, and for the kinks of a Laplace prior Adam with a decaying rate after it.
+There is no proximal step, so no exact zeros. It starts from zero weights and the target's spread, not from any
+solution. Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical Programming 45 (1989); Kingma & Ba, Adam (2015).
 """
 
 from __future__ import annotations
@@ -38,19 +37,17 @@ class DeltaEstimate:
     Attributes:
         weights: ``(d,)`` float64 tensor on the CPU.
         intercept: The intercept; 0.0 for a model without one.
-        noise_scale: The noise scale, known or found.
     """
 
     weights: torch.Tensor
     intercept: float
-    noise_scale: float
 
 
 def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000, seed: int = 0) -> DeltaEstimate:
     """Run Pyro's AutoDelta on the program.
 
     Args:
-        model: The model; its prior scale is known.
+        model: The model; its scales are known (slow coupling of noise and weights would need far more steps).
         data: The rows.
         steps: Steps of Adam under a Laplace prior, over which its rate falls geometrically.
         seed: Seeds Pyro's streams, although nothing is drawn.
@@ -63,14 +60,8 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
     spread = float(target.std(correction=0)) or 1.0
     lengths = features.std(dim=0, correction=0) if model.intercept else features.square().mean(0).sqrt()
     lengths = lengths[lengths > 0.0]
-    sizes = {"intercept": spread, "noise_scale": 1.0}  # the noise scale's parameter is its logarithm
-    sizes["weights"] = spread / (float(lengths.median()) if lengths.numel() else 1.0)
+    sizes = {"intercept": spread, "weights": spread / (float(lengths.median()) if lengths.numel() else 1.0)}
     start = {"weights": torch.zeros(features.shape[1], dtype=torch.float64, device="cpu"), "intercept": target.mean()}
-    if model.noise_is_learned:
-        learned = model.learned_scales["noise_scale"]
-        guess = torch.tensor(spread, dtype=torch.float64, device="cpu")
-        inside = bool(learned.distribution.support.check(guess))
-        start["noise_scale"] = guess if inside else learned.constrain(torch.zeros_like(guess))
 
     def program():
         model.pyro_model((features, target))
@@ -96,7 +87,7 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
         ).step(evaluate)
         if model.prior.kind == "laplace":
             groups = [
-                {"params": [parameter], "lr": _FIRST_RATE * sizes[name.split(".")[-1].removesuffix("_unconstrained")]}
+                {"params": [parameter], "lr": _FIRST_RATE * sizes[name.split(".")[-1]]}
                 for name, parameter in guide.named_parameters()
             ]
             adam = torch.optim.Adam(groups)
@@ -106,6 +97,5 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
                 adam.step()
                 decay.step()
         found = {name: value.detach().clone() for name, value in guide.median().items()}
-    noise_scale = found["noise_scale"] if model.noise_is_learned else model.noise_scale
     intercept = float(found["intercept"]) if model.intercept else 0.0
-    return DeltaEstimate(found["weights"], intercept, float(noise_scale))
+    return DeltaEstimate(found["weights"], intercept)
