@@ -26,8 +26,9 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return ax
 
 
-def legend_above(ax: Axes, columns: int) -> None:
-    """Put a legend in columns on top of the axes."""
+def legend_above(ax: Axes) -> None:
+    """Put a legend on top of the axes, in one row where they are wide enough."""
+    columns = 5 if ax.get_window_extent().width > 5.2 * ax.figure.dpi else 3
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
     ax.legend(ncols=columns, frameon=False, fontsize=9, handlelength=1.4, columnspacing=1.4, **place)
 

@@ -176,7 +176,7 @@ def plot_posterior_intervals(
         ax.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)
         ax.set(xlim=(-1, len(names)), ylabel=axis, xlabel=f"the {len(names)} features, ordered by posterior mean")
         ax.set_xticks([])
-    legend_above(ax, 5)
+    legend_above(ax)
     return ax
 
 
@@ -195,13 +195,17 @@ def plot_map_against_fit(
     Returns:
         The axes.
 
+    Raises:
+        ValueError: The two differ in length or in units.
+
     Example:
         >>> ax = plot_map_against_fit([0.0, 1.0, 2.0], [0.0, 1.0, 2.5])
         >>> print(ax.texts[-1].get_text())
-        largest difference 5.0e-01 (w2)
+        largest difference 0.5 (w2)
         1 of 3 exactly 0 in both
         >>> plt.close(ax.figure)
     """
+    _check_same_units(map_estimate, penalised, "penalised")
     mode = as_float64(getattr(map_estimate, "weights", map_estimate), "map_estimate")
     fit = _vector(getattr(penalised, "weights", penalised), "penalised", len(mode))
     names = getattr(map_estimate, "feature_names", tuple(f"w{j}" for j in range(len(mode))))
@@ -214,7 +218,7 @@ def plot_map_against_fit(
         label_points(ax, mode, fit, names)
     ax.margins(0.12)
     farthest = int(np.argmax(np.abs(fit - mode)))
-    words = [f"largest difference {abs(fit - mode)[farthest]:.1e} ({names[farthest]})"]
+    words = [f"largest difference {abs(fit - mode)[farthest]:.2g} ({names[farthest]})"]
     zeros = int(((fit == 0) & (mode == 0)).sum())
     if zeros:
         words.append(f"{zeros} of {len(mode)} exactly 0 in both")
@@ -352,12 +356,26 @@ def plot_loss_against_lambda(
 
 
 def _weights_of(fit: Any, argument: str, posterior: Posterior) -> np.ndarray:
-    """Return the weights of a fit, or of a bare vector, after a look at its units."""
-    standard = posterior.transform is not None
-    if hasattr(fit, "transform") and (fit.transform is not None) != standard:
-        ours, theirs = ("standard", "original") if standard else ("original", "standard")
-        raise ValueError(f"{argument} must be in the units of the posterior, {ours} ones, got {theirs} ones")
+    """Return the weights of a fit, or of a bare vector, in the units of the posterior."""
+    _check_same_units(posterior, fit, argument)
     return _vector(getattr(fit, "weights", fit), argument, posterior.data.num_features)
+
+
+def _check_same_units(first: Any, second: Any, argument: str) -> None:
+    """Refuse two results in different units; bare vectors do not say theirs.
+
+    Args:
+        first: A result, or weights.
+        second: Another one.
+        argument: What the error calls the second.
+
+    Raises:
+        ValueError: One is in standard units and the other in original ones.
+    """
+    standard = [one.transform is not None for one in (first, second) if hasattr(one, "transform")]
+    if len(set(standard)) > 1:
+        wanted, found = ("standard", "original") if standard[0] else ("original", "standard")
+        raise ValueError(f"{argument} must be in {wanted} units as what it is drawn with, got {found} units")
 
 
 def _vector(values: Any, argument: str, length: int) -> np.ndarray:

@@ -127,12 +127,10 @@ def test_intervals_refuse_other_units_and_lengths():
     plots.plot_posterior_intervals(posterior, mode)
     plots.plot_posterior_intervals(posterior.original_units(), mode.original_units())
     with pytest.raises(
-        ValueError, match="map_estimate must be in the units of the posterior, original ones, got standard"
+        ValueError, match="map_estimate must be in original units as what it is drawn with, got standard"
     ):
         plots.plot_posterior_intervals(posterior.original_units(), mode)
-    with pytest.raises(
-        ValueError, match="penalised must be in the units of the posterior, standard ones, got original"
-    ):
+    with pytest.raises(ValueError, match="penalised must be in standard units as what it is drawn with, got original"):
         plots.plot_posterior_intervals(posterior, None, mode.original_units())
     with pytest.raises(ValueError, match=r"penalised must have shape \(3,\), got \(2,\)"):
         plots.plot_posterior_intervals(posterior, penalised=[1.0, 2.0])
@@ -148,7 +146,7 @@ def test_map_against_fit_says_how_far_apart_they_are():
     ax = plots.plot_map_against_fit(mode, fit)
     np.testing.assert_array_equal(ax.lines[1].get_xydata(), np.column_stack([mode, fit]))
     words = [text.get_text() for text in ax.texts]
-    assert words[-1] == "largest difference 2.5e-01 (w2)\n1 of 4 exactly 0 in both"
+    assert words[-1] == "largest difference 0.25 (w2)\n1 of 4 exactly 0 in both"
     assert sorted(words[:-1]) == ["w0, w3", "w1", "w2"]  # points that touch share a label
 
 
@@ -159,10 +157,13 @@ def test_map_against_fit_takes_results():
     assert 0 < zeros < 20
     ax = plots.plot_map_against_fit(mode, mode)
     assert [text.get_text() for text in ax.texts] == [
-        f"largest difference 0.0e+00 (feature [mg/l] 0)\n{zeros} of 20 exactly 0 in both"
+        f"largest difference 0 (feature [mg/l] 0)\n{zeros} of 20 exactly 0 in both"
     ]
     assert ax.get_xlabel() == "weight of the MAP (standard units)"
-    assert plots.plot_map_against_fit(mode.original_units(), mode).get_xlabel() == "weight of the MAP"
+    original = mode.original_units()
+    assert plots.plot_map_against_fit(original, original.weights).get_xlabel() == "weight of the MAP"
+    with pytest.raises(ValueError, match="penalised must be in original units as what it is drawn with, got standard"):
+        plots.plot_map_against_fit(original, mode)
     with pytest.raises(ValueError, match=r"penalised must have shape \(20,\), got \(3,\)"):
         plots.plot_map_against_fit(mode, [1.0, 2.0, 3.0])
 
