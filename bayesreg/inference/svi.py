@@ -17,10 +17,11 @@ Known biases:
 
 Stopping rule:
     Adam at a fixed rate for a phase; its result is the average of the second half of its iterates, whose noise costs
-    about 1 / (number of steps) nats. While a phase gains on the one before, the rate stays; else it is halved and the
-    phase made twice as long. Each such step halves what noise and rate cost, so the gain that it brought estimates the
-    gain that is left. The fit has converged when that, and twice its standard error, is below the tolerance. Both
-    sides of a gain are evaluated on the same random numbers, so that its standard error is far below the ELBO's.
+    about 1 / (number of steps) nats. While a phase gains on the best so far, the rate stays; if it loses, it is undone
+    and the rate halved; if it does neither, the rate is halved and the phase made twice as long. That halves what noise
+    and rate cost, so the gain that such a phase brings estimates the gain that is left. The fit has converged when that
+    and twice its standard error are below the tolerance. Both sides of a gain are evaluated on the same random numbers,
+    which makes its standard error far smaller than the ELBO's.
 
 Source:
     Kucukelbir et al., Automatic Differentiation Variational Inference, JMLR 18 (2017); averaged iterates under falling
@@ -96,8 +97,9 @@ def run(
 
     Returns:
         Draws ``(chains, draws, ...)``, and the target's log density ``lp`` ``(chains, draws)``. ``details`` has
-        ``elbo`` and its standard error, ``remaining`` (nats left to gain, estimated) against ``tolerance`` (nats),
-        ``converged``, ``steps``, ``psis_khat`` (below 0.7: importance weights could correct the draws) and seconds.
+        ``elbo`` and its standard error, ``remaining`` (nats left to gain, estimated; None: too few steps to tell)
+        against ``tolerance`` (nats), ``converged``, ``steps``, ``psis_khat`` (below 0.7: importance weights could
+        correct the draws) and seconds.
 
     Raises:
         ValueError: An unknown guide, a rank that the guide has no use for or that is not in 1..p, or a number out of
@@ -128,20 +130,21 @@ def run(
 
     converged = remaining < allowed
     khat = _khat(log_ratios)
-    verdict = "converged" if converged else "not converged"
+    left = f"{remaining:.2g}" if math.isfinite(remaining) else "an unknown number of"
+    message = (
+        f"SVI with {guide} has {'' if converged else 'not '}converged after {steps} steps: {left} nats of the ELBO may "
+        f"be left to gain (threshold {allowed:.2g}), k-hat {khat:.2f}"
+    )
     return EngineResult(
         draws=constrained,
         sample_stats={"lp": lp},
-        message=(
-            f"SVI with {guide} has {verdict} after {steps} steps: {remaining:.2g} nats of the ELBO may be left to gain "
-            f"(threshold {allowed:.2g}), k-hat {khat:.2f}" + ("" if converged else "; raise max_steps or num_particles")
-        ),
+        message=message if converged else f"{message}; raise max_steps or num_particles",
         details={
             "guide": guide,
             "num_particles": num_particles,
             "steps": steps,
             "converged": converged,
-            "remaining": remaining,
+            "remaining": remaining if math.isfinite(remaining) else None,
             "tolerance": allowed,
             "elbo": float(log_ratios.mean()),
             "elbo_standard_error": float(log_ratios.std()) / math.sqrt(len(log_ratios)),
@@ -242,19 +245,23 @@ def _optimise(
     steps, length, just_halved, remaining = 0, _FIRST_PHASE, False, math.inf
     best = fit.state()
     with warnings.catch_warnings():
-        # A step into overflow is undone below: the phase gains nothing, and the next starts from the best state.
+        # Pyro's word on a step into overflow, which is undone below.
         warnings.filterwarnings("ignore", message="Encountered (NaN|infinity)")
         while steps + length <= max_steps:
             average = fit.climb(num_particles, rate, length, advance)
             steps, latest = steps + length, fit.state()
             gain, error = fit.gain(best, average, seed=steps)
-            if gain > 0:
-                best = average
+            threshold = max(allowed, 2 * error)
+            if not gain >= -threshold:  # the rate is too high, or a step went into overflow: undo the phase
+                rate, just_halved = rate / 2, False
+                fit.load(best)
+                continue
+            best = average if gain > 0 else best
             if just_halved:
-                remaining = abs(gain) + 2 * error if math.isfinite(gain) else math.inf
+                remaining = abs(gain) + 2 * error
                 if remaining < allowed:
                     break
-            if not just_halved and gain > max(allowed, 2 * error):
+            if gain > threshold and not just_halved:
                 fit.load(latest)
             else:
                 rate, length, just_halved = rate / 2, 2 * length, True
@@ -270,6 +277,8 @@ def _chain(fit: _Fit, draws: int, seed: int) -> torch.Tensor:
 
 def _khat(log_ratios: torch.Tensor) -> float:
     """Tail index of the importance weights p / q, by Pareto smoothing."""
+    if float(log_ratios.std()) < 1e-9:
+        return 0.0  # the guide is the posterior: its weights are equal but for rounding, and have no tail
     from arviz_stats.base import array_stats  # takes a second to import
 
     return float(array_stats.psislw(-log_ratios.cpu().numpy())[1])
