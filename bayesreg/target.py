@@ -250,7 +250,8 @@ class Target:
         )
         if flat:
             spectrum.require_full_rank()
-        spread = math.sqrt(max(self.moments.Syy / self.num_rows, np.finfo(np.float64).tiny))
+        # A constant target has no spread: then the noise's scale, or 1, sets where to look.
+        spread = math.sqrt(self.moments.Syy / self.num_rows) or float(self.known_noise_scale or 1.0)
         # The scales' coordinates on a coarse grid: noise from e^-16 to e^2 of the target's spread, priors over e^-20 to
         # e^20.
         grids = {

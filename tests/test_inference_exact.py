@@ -228,6 +228,13 @@ def test_improper_posteriors_are_refused():
         run(br.LinearRegression(br.LaplacePrior(1.0), 1.0), data)
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+def test_data_that_say_nothing_leave_the_learned_prior_scale_its_prior(rows):
+    data = br.RegressionData(np.full((rows, 2), 3.0), np.full(rows, 7.0))
+    draws = run(br.LinearRegression(br.GaussianPrior(dist.HalfNormal(1.0)), 0.5), data, draws=20_000).draws
+    assert_law(draws["prior_scale"], (2 / np.pi) ** 0.5, (1 - 2 / np.pi) ** 0.5)
+
+
 def test_constant_target_and_constant_column():
     data = br.RegressionData(np.c_[np.ones(9), np.arange(9.0)], np.full(9, 3.0))
     draws = run(br.LinearRegression(br.GaussianPrior(2.0), 0.5), data, draws=20_000).draws

@@ -87,7 +87,7 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
         ).step(evaluate)
         if model.prior.kind == "laplace":
             groups = [
-                {"params": [parameter], "lr": _FIRST_RATE * sizes[name.split(".")[-1]]}
+                {"params": [parameter], "lr": _FIRST_RATE * sizes[name.split(".")[-1].removesuffix("_unconstrained")]}
                 for name, parameter in guide.named_parameters()
             ]
             adam = torch.optim.Adam(groups)
