@@ -534,6 +534,9 @@ def test_compare_certifies_every_route_and_shows_that_the_wrong_lambda_fails(tab
         route["name"] for route in found["routes"]
     }
     assert [route["passed"] for route in found["wrong_lambda"]] == [False, False]
+    data = br.read_table(table, target="price").standardized()
+    mode = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.1), 0.5), data)
+    np.testing.assert_allclose(found["routes"][0]["weights"], mode.weights, atol=1e-8)
     assert found["penalty"]["l1"] == pytest.approx(0.25 / (30 * 0.1), rel=1e-12) and found["settings"]["seed"] == 1
 
 

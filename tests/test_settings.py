@@ -171,6 +171,13 @@ def test_settings_go_through_toml_and_back(changes, tmp_path):
     assert again.to_toml() == found.to_toml()
 
 
+def test_written_settings_find_the_data_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tomllib.loads(settings().to_toml())["data"] == str((tmp_path / "houses.csv").resolve())
+    assert settings().to_dict()["data"] == "houses.csv"
+    assert tomllib.loads(settings(data="diabetes", target=None).to_toml())["data"] == "diabetes"
+
+
 def test_paths_in_a_file_start_at_the_file(tmp_path):
     (tmp_path / "a.toml").write_text('data = "houses.csv"\ntarget = "price"\nscale = 0.5\nout = "runs/a"\n')
     table = read_toml(tmp_path / "a.toml")
