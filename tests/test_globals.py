@@ -14,7 +14,8 @@ TESTS = Path(__file__).resolve().parent
 PRELOAD = """
 import sys; sys.path.insert(0, {tests!r})
 import h5netcdf, matplotlib.pyplot, numpy, pandas, pyro, pyro.infer.autoguide, pyro.infer.mcmc, rich.console
-import scipy.stats, sklearn.datasets, sklearn.linear_model, torch, torch._dynamo, typer  # torch.optim loads _dynamo late
+import scipy.stats, sklearn.datasets, sklearn.linear_model, torch, typer
+import torch._dynamo  # as constructing an optimizer does
 from arviz_stats.base import array_stats
 try:
     import arviz.preview
