@@ -122,13 +122,34 @@ def test_a_looser_tolerance_takes_fewer_steps(full):
     assert loose.details["steps"] < full.details["steps"]
 
 
-def test_what_remains_is_estimated_and_not_made_up():
-    """Wherever the fit is stopped, what is said to remain is of the size of what does."""
-    for max_steps in (800, 1_200):
-        details = fit(draws=10, tolerance=1e-9, max_steps=max_steps).details
-        left = GaussianTarget.log_normaliser - details["elbo"]
-        assert left < 2 * details["remaining"] + 4 * details["elbo_standard_error"]
-        assert details["remaining"] < 0.1
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_remains_is_estimated_and_not_made_up(seed):
+    """With one particle a gradient much remains, and what is said to remain is of its size."""
+    details = fit(draws=10, seed=seed, tolerance=1e-9, max_steps=1_600, num_particles=1).details
+    left = GaussianTarget.log_normaliser - details["elbo"]
+    assert left > 5 * details["elbo_standard_error"]
+    assert 0.5 * left < details["remaining"] < 5 * left
+
+
+def test_the_best_averaged_state_is_what_is_kept(monkeypatch):
+    """Not the last iterate, nor the last phase: here the steps end in the middle of improving."""
+    averages, kept = [], []
+    climb, optimise = svi._Fit.climb, svi._optimise
+
+    def recorded_climb(self, *args):
+        averages.append(climb(self, *args))
+        return averages[-1]
+
+    def recorded_optimise(fit, *args):
+        result = optimise(fit, *args)
+        kept.extend(fit.state())
+        return result
+
+    monkeypatch.setattr(svi._Fit, "climb", recorded_climb)
+    monkeypatch.setattr(svi, "_optimise", recorded_optimise)
+    fit(draws=10, max_steps=200)
+    assert len(averages) == 2
+    assert all(torch.equal(one, other) for one, other in zip(kept, averages[1], strict=True))
 
 
 def test_a_fit_that_overflows_recovers():
@@ -147,6 +168,14 @@ def test_a_fit_that_overflows_recovers():
     result = fit(Island(), learning_rate=10.0, draws=5_000)
     assert result.details["converged"] is True
     assert result.details["elbo"] == pytest.approx(Island.log_normaliser, abs=0.02)
+
+
+@pytest.mark.parametrize("ratio", [0.6, 0.8])
+def test_khat_is_the_tail_index_of_the_weights(ratio):
+    """p = N(0, 1), q = N(0, ratio^2): p/q = exp(a x^2), whose tail under q is a power law of index 1 - ratio^2."""
+    x = ratio * torch.randn(20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_ratios = 0.5 * x**2 * (1 / ratio**2 - 1)
+    assert svi._khat(log_ratios) == pytest.approx(1 - ratio**2, abs=0.12)
 
 
 def test_khat_tells_a_guide_that_fits_from_one_that_does_not(full, mean_field):
@@ -195,15 +224,18 @@ def test_a_real_target_on_each_device(device, guide, no_synchronisation):
     assert result.draws["weights"].shape == (2, 20, 2) and result.draws["noise_scale"].shape == (2, 20)
 
 
-def test_a_noise_that_may_go_to_zero_is_fitted_from_a_narrow_start():
-    """More columns than rows: at unit scale the first guide has mass where the density is exp(-1e6)."""
+def test_a_noise_that_may_go_to_zero_is_fitted_from_a_narrow_start(monkeypatch):
+    """More columns than rows: a guide of unit scale has mass where the density is far lower."""
     random = np.random.default_rng(0)
     features = random.standard_normal((8, 20))
     data = br.RegressionData(features, features[:, 0] + 0.05 * random.standard_normal(8))
     target = br.LinearRegression(br.LaplacePrior(0.1), dist.LogNormal(-3.0, 1.0)).target(data)
-    result = fit(target, draws=2_000, max_steps=1_500)
-    assert math.isfinite(result.details["elbo"]) and result.details["remaining"] < 1.0
-    assert float(result.sample_stats["lp"].std()) < 50
+    start = fit(target, draws=10, max_steps=1).details["elbo"]
+    result = fit(target, draws=10, max_steps=1_000)
+    monkeypatch.setattr(svi, "_START_SCALES", (1.0,))
+    assert fit(target, draws=10, max_steps=1).details["elbo"] < start - 10
+    assert start < result.details["elbo"]
+    assert result.details["remaining"] < 1.0
 
 
 def test_progress_goes_to_stderr_and_only_if_asked(capfd):

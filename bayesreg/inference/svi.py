@@ -155,7 +155,10 @@ def run(
 
 
 class _Fit:
-    """A guide over z, the one-site program that it approximates, and its parameters as one state."""
+    """A guide over z, the one-site program that it approximates, and its parameters as one state.
+
+    The program leaves out the constant log |det L|; `particles`, where a density of x is asked for, has it.
+    """
 
     def __init__(self, target: Any, guide: str, rank: int | None):
         self.target = target
@@ -175,7 +178,7 @@ class _Fit:
         """The target as a Pyro program over z: a flat site that can be drawn from, and the density of x as a factor."""
         zeros = torch.zeros_like(self.origin)
         z = pyro.sample("z", dist.Normal(zeros, torch.ones_like(zeros)).to_event(1).mask(False))
-        pyro.factor("log_density", self.target.log_density(self.points(z)) + self.log_volume)
+        pyro.factor("log_density", self.target.log_density(self.points(z)))
 
     def points(self, z: torch.Tensor) -> torch.Tensor:
         """Return x = x0 + L z."""
