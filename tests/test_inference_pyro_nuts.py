@@ -223,15 +223,12 @@ def test_on_the_pyro_program_itself(model):
         assert bool((result.draws["intercept"] - 2.0).abs().max() < 2.0)
 
 
-def test_the_program_and_the_fused_density_agree_with_the_exact_posterior():
-    from bayesreg.inference import exact
-
+def test_the_program_and_the_fused_density_agree_with_a_gaussian_posterior():
     model = br.LinearRegression(br.GaussianPrior(0.5), 0.7)
     data = small_data()
     target = model.target(data)
     precision = target.curvature(target.start())  # the posterior is Gaussian: this is exact, and so is the mean
     sd = torch.linalg.inv(precision).diagonal().sqrt()
-    assert exact.why_not(model) is None
     fused = pyro_nuts.run(target, draws=500, tune=60, chains=2, seed=0)
     program = pyro_nuts.run(target, draws=150, tune=60, chains=2, seed=0, program=lambda: model.pyro_model(data))
     assert_matches(target.unconstrain(fused.draws), target.start(), sd, minimum_ess=250)
