@@ -1,5 +1,10 @@
 """Fixtures for all tests."""
 
+import os
+
+# One worker of the test run a core: threads inside each would only fight. Set before anything imports NumPy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from strict import StrictFactories, no_synchronisation_in_loops

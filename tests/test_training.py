@@ -117,7 +117,7 @@ STEPS = 5  # an epoch: 23 rows in batches of 5
         (L1(0.3, "torch-mse-sum"), whole, 0.005, {"l1": 0.3}),
         (L2(3.0, "sklearn-ridge"), whole, 0.005, {"l2": 6.0 / STEPS}),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 def test_the_program_from_scratch(penalty, factor, learning_rate, one_step, proximal):
     data = make_rows()

@@ -124,7 +124,7 @@ def map_estimate(
         >>> data = br.load_diabetes().standardized()
         >>> fit = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.02), noise_scale=0.7), data)
         >>> int((fit.weights == 0).sum()), fit.certificate.relative_gap < 1e-10
-        (3, True)
+        (5, True)
     """
     model = model.conditioned(noise_scale, prior_scale)
     if model.prior.scale_is_learned:
