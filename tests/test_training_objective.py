@@ -125,25 +125,38 @@ def test_the_full_batch_bound_is_sharp(convention, strength, intercept, margin):
     assert "sufficient" not in str(caught.value)
 
 
+def test_on_the_full_batch_going_up_at_all_is_diverging():
+    rows = make_rows()
+    bound = largest_stable_step(rows, L2(0.1), batch_size=23)
+    with pytest.raises(ValueError, match="sharp bound"):
+        train(rows, L2(0.1), batch_size=23, learning_rate=1.05 * bound, epochs=30)
+    # So short a run has not gone far: the objective is a few hundred times what it was.
+    far = train(rows, L1(1e-300), batch_size=23, learning_rate=1.05 * bound, epochs=30, l1_update="subgradient").history
+    assert 1 < far.train_objective.iloc[-1] / far.train_objective.iloc[0] < 1e3
+
+
 def test_the_mini_batch_bound_holds_for_the_worst_of_batches():
-    # Two rows, alike and much longer than the rest: the shuffling brings them together now and then.
+    # Two rows, alike and much longer than the rest: the shuffling brings them together now and then. The longer one is
+    # worse alone, in the short last batch.
     rng = np.random.default_rng(3)
     features = rng.normal(size=(21, 3))
-    features[:2] = [9.0, -5.0, 2.0]
+    features[:2] = [[9.0, -5.0, 2.0], [7.0, -5.0, 2.0]]
     rows = RegressionData(features, rng.normal(size=21))
-    for penalty in (L2(0.5), L2(0.5, "torch-mse-mean"), L2(0.5, "torch-mse-sum"), L1(0.1), None):
+    strong = L2(5000.0, "sklearn-ridge")
+    for penalty in (L2(0.5), L2(0.5, "torch-mse-mean"), L2(0.5, "torch-mse-sum"), strong, L1(0.1), None):
         objective = TrainingObjective.of(penalty or Penalty(), rows, 2)
         bound, sharp = stable_step(objective, torch.tensor(features), 2, intercept=True)
         assert not sharp
         design = np.column_stack([features, np.ones(21)])
         factor = {"half-mean": lambda m: 1 / m, "mean": lambda m: 2 / m, "sum": lambda m: 2.0}[objective.loss_name]
-        decay = float(objective.share * objective.l2)
+        decay = 10000 / 11 if penalty is strong else 0.0 if penalty in (None, L1(0.1)) else 0.5
         pairs = [design[[i, j]] for i in range(21) for j in range(i)]
         worst = max(factor(2) * np.linalg.eigvalsh(pair @ pair.T)[-1] for pair in pairs)
         worst = max(worst, factor(1) * np.square(design).sum(axis=1).max()) + decay  # the last batch has one row
         assert worst <= 2 / bound * (1 + 1e-9)
         assert 2 / bound <= 1.5 * worst  # of use
-        assert train(rows, penalty, epochs=60, batch_size=2, learning_rate=bound).history.train_objective.iloc[-1] < 1e3
+        history = train(rows, penalty, epochs=60, batch_size=2, learning_rate=bound).history
+        assert history.train_objective.iloc[-1] < 10 * history.train_objective.iloc[0]
 
 
 def test_a_diverging_mini_batch_run_names_a_sufficient_bound():
