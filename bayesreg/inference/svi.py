@@ -102,8 +102,8 @@ def run(
         correct the draws) and seconds.
 
     Raises:
-        ValueError: An unknown guide, a rank that the guide has no use for or that is not in 1..p, or a number out of
-            range.
+        ValueError: An unknown guide, a rank that the guide has no use for or that is not in 1..p, a number out of
+            range, or no finite ELBO to start from.
     """
     if guide not in GUIDES:
         raise ValueError(f"guide must be one of {', '.join(GUIDES)}, got {guide!r}")
@@ -171,8 +171,13 @@ class _Fit:
         self.log_volume = self.factor.diagonal().log().sum()
         self._settings = {"rank": rank} if guide == "AutoLowRankMultivariateNormal" else {}
         self._family = GUIDES[guide]
-        elbos = torch.stack([self._start(scale) for scale in _START_SCALES]).nan_to_num(nan=-math.inf)
-        self._start(_START_SCALES[int(elbos.argmax())])
+        elbos = torch.stack([self._start(scale) for scale in _START_SCALES])
+        if not elbos.isfinite().any():
+            raise ValueError(
+                "svi found no finite evidence lower bound to start from: the posterior is improper, as with a learned "
+                "noise and a target that the columns fit exactly, or its density overflows round target.start()"
+            )
+        self._start(_START_SCALES[int(torch.where(elbos.isfinite(), elbos, -math.inf).argmax())])
 
     def program(self) -> None:
         """The target as a Pyro program over z: a flat site that can be drawn from, and the density of x as a factor."""
@@ -251,9 +256,13 @@ def _optimise(
         # Pyro's word on a step into overflow, which is undone below.
         warnings.filterwarnings("ignore", message="Encountered (NaN|infinity)")
         while steps + length <= max_steps:
-            average = fit.climb(num_particles, rate, length, advance)
-            steps, latest = steps + length, fit.state()
-            gain, error = fit.gain(best, average, seed=steps)
+            steps += length
+            try:
+                average = fit.climb(num_particles, rate, length, advance)
+                latest = fit.state()
+                gain, error = fit.gain(best, average, seed=steps)
+            except torch.linalg.LinAlgError:  # a low-rank guide whose parameters are not numbers
+                gain = error = math.nan
             threshold = max(allowed, 2 * error)
             if not gain >= -threshold:  # the rate is too high, or a step went into overflow: undo the phase
                 rate, just_halved = rate / 2, False
