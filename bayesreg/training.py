@@ -169,7 +169,7 @@ class _Loop:
         num_rows, device = len(self.target), self.target.device
         with progress_bar(progress, "training", self.settings.epochs) as advance:
             for _ in range(self.settings.epochs):
-                order = torch.randperm(num_rows, generator=self.generator, device=device)
+                order = torch.randperm(num_rows, generator=self.generator, dtype=torch.int64, device=device)
                 for batch in order.split(self.settings.batch_size):
                     self.step(self.features[batch], self.target[batch])
                 self.record()
