@@ -179,10 +179,11 @@ class _ScaledProblem:
         """
         residual = self._correlation - self._curvature(point)
         mean_square = (self._mean_square - point @ (self._correlation + residual)).clamp(min=0)
-        within = self.l2 * point + self.l1 * point.sign()
         # The subgradient comes as near to a kink as one likes and never sits on it.
-        width = torch.where(point.abs() <= _AT_KINK * (2 * self.null).sqrt(), self.l1, 0.0)
-        nearest = residual.clip(within - width, within + width)
+        at_kink = point.abs() <= _AT_KINK * (2 * self.null).sqrt()
+        pull = self.l2 * point + torch.where(at_kink, 0.0, self.l1 * point.sign())
+        slack = torch.where(at_kink, self.l1, 0.0)
+        nearest = residual.clip(pull - slack, pull + slack)
         if self.measure == "KKT residual":
             return (residual - nearest).abs().amax() / (2 * self.null).sqrt()
         # What float64 cannot tell from optimal counts as optimal: t_j may be 1e-12 of the rest.
