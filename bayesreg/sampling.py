@@ -151,7 +151,10 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     table = posterior.summary()
-    r_hat, ess = table["r_hat"], table[["ess_bulk", "ess_tail"]].min(axis=1)
+    r_hat, ess = table["r_hat"], table[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
+    if ess.isna().any():
+        message = f"{ess.index[ess.isna()][0]} did not move, or has fewer than 4 draws a chain: nothing can be judged"
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
     if r_hat.max() > LARGEST_R_HAT:
         message = f"R-hat of {r_hat.idxmax()} is {r_hat.max():.3f} (threshold {LARGEST_R_HAT}): raise tune and draws"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)

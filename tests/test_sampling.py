@@ -106,6 +106,13 @@ def test_too_few_draws_are_warned_of_with_number_and_threshold(data):
         br.sample(model, data, draws=40, tune=50, chains=2)
 
 
+@pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")  # two draws give cause for others too
+def test_a_chain_that_does_not_move_is_warned_of(data):
+    model = br.LinearRegression(br.LaplacePrior(1.0), 0.5)
+    with pytest.warns(br.ConvergenceWarning, match=r"weights\[a\] did not move, or has fewer than 4 draws"):
+        br.sample(model, data, draws=2, tune=20, chains=2)
+
+
 def test_enough_independent_draws_are_not(data):
     br.sample(
         br.LinearRegression(br.GaussianPrior(1.0), LEARNED), data, draws=20, chains=1
