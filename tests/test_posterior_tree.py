@@ -266,7 +266,8 @@ def test_plot_pair_of_vectors_and_scalars_alone(az, tree):
     import matplotlib.pyplot as plt
 
     for names in (["weights"], ["intercept", "noise_scale"]):
-        az.plot_pair(tree, var_names=names, backend="matplotlib")
+        drawn = az.plot_pair(tree, var_names=names, backend="matplotlib")
+        assert any(axes.has_data() for axes in drawn.get_viz("figure").axes)
         plt.close("all")
 
 

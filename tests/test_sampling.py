@@ -1,11 +1,16 @@
 """`sample`: which engine, what is refused, what is warned of, and that every engine honours the same words."""
 
+import re
+import warnings
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
 
 import bayesreg as br
+from bayesreg.inference.engine import EngineResult
+from bayesreg.sampling import _warn
 
 LEARNED = dist.HalfNormal(1.0)
 
@@ -114,9 +119,10 @@ def test_a_chain_that_does_not_move_is_warned_of(data):
 
 
 def test_enough_independent_draws_are_not(data):
-    br.sample(
-        br.LinearRegression(br.GaussianPrior(1.0), LEARNED), data, draws=20, chains=1
-    )  # a warning would be an error
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        br.sample(br.LinearRegression(br.GaussianPrior(1.0), LEARNED), data, draws=20, chains=1)
+    assert not [warning for warning in seen if warning.category is br.ConvergenceWarning]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -129,3 +135,23 @@ def test_on_a_gpu(method, data):
     assert posterior.draws["weights"].device.type == "cpu"
     mean, sd = reference.draws["weights"].mean((0, 1)), reference.draws["weights"].std((0, 1))
     assert ((posterior.draws["weights"].mean((0, 1)) - mean).abs() < 0.5 * sd).all()
+
+
+@pytest.mark.parametrize(
+    ("shift", "divergent", "cause"),
+    [(0.0, 0, None), (1.0, 0, r"R-hat of .* \(threshold 1.01\)"), (0.0, 3, "3 divergent transitions")],
+)
+def test_chains_apart_and_divergences_are_warned_of(shift, divergent, cause, data):
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn((4, 400, 2), generator=generator, dtype=torch.float64)
+    weights[0] += shift
+    diverging = torch.zeros((4, 400), dtype=torch.bool)
+    diverging[0, :divergent] = True
+    stats = {"lp": -weights.square().sum(-1), "diverging": diverging}
+    model = br.LinearRegression(br.LaplacePrior(1.0), 0.5, intercept=False)
+    posterior = br.Posterior({"weights": weights}, stats, model=model, data=data, method="pyro-nuts")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        _warn(posterior, EngineResult(posterior.draws, stats), chain=True)
+    messages = [str(warning.message) for warning in seen if warning.category is br.ConvergenceWarning]
+    assert any(re.search(cause, message) for message in messages) if cause else not messages
