@@ -218,7 +218,7 @@ def show_run(out: Console, sampled: Sampled, folder: str) -> None:
     for units, summary in sampled.summaries.items():
         out.print(summary_table(summary, title=f"{units} units"))
     label(out, "Checks", *_checked(sampled))
-    label(out, "Written", folder)
+    label(out, "Written", folder, whole=True)
 
 
 def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None:
@@ -247,7 +247,8 @@ def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None
         label(out, part.prior.kind.capitalize(), draws, *_checked(part.sampled))
         out.print(both_units(part))
     label(out, "Verdicts", verdict(all(part.passed for part in parts)))
-    label(out, "Written", f"{folder}: posterior-*.nc, summary-*.csv, comparison.json,")
+    label(out, "Written", folder, whole=True)
+    label(out, "", "posterior-*.nc, summary-*.csv, comparison.json,")
     label(out, "", "figures/*.png, manifest.json")
 
 
@@ -297,9 +298,16 @@ def summary_table(summary: pd.DataFrame, title: str) -> Table:
     return made
 
 
-def label(out: Console, name: str, *parts: str | Text) -> None:
-    """Print a line that starts with a name in bold."""
-    out.print(Text.assemble((f"{name:<11}", "bold"), *parts))
+def label(out: Console, name: str, *parts: str | Text, whole: bool = False) -> None:
+    """Print a line that starts with a name in bold.
+
+    Args:
+        out: Where to print.
+        name: The name.
+        *parts: The rest of the line.
+        whole: Never break the line: a path is there to be copied, however long it is.
+    """
+    out.print(Text.assemble((f"{name:<11}", "bold"), *parts), soft_wrap=whole)
 
 
 def _described(posterior: Posterior) -> str:
