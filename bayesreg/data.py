@@ -95,6 +95,11 @@ class RegressionData:
         """Number of columns d."""
         return self.features.shape[1]
 
+    def __reduce__(self):
+        # Through the constructor: an array unpickled by itself can be written to.
+        names = (self.feature_names, self.target_name)
+        return _unpickle, (self.features, self.target, *names, self.transform)
+
     def __repr__(self) -> str:
         units = ", standardized" if self.transform is not None else ""
         return f"RegressionData({self.num_rows} rows, {self.num_features} features, target {self.target_name!r}{units})"
@@ -146,6 +151,10 @@ class RegressionData:
             raise ValueError(f"test_fraction={test_fraction!r} of {self.num_rows} rows leaves none to train on")
         parts = train_test_split(np.arange(self.num_rows), test_size=num_test, random_state=seed)
         return tuple(replace(self, features=self.features[rows], target=self.target[rows]) for rows in parts)
+
+
+def _unpickle(features, target, feature_names, target_name, transform) -> RegressionData:
+    return RegressionData(features, target, feature_names, target_name, transform=transform)
 
 
 def load_diabetes() -> RegressionData:

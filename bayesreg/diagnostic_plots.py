@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import MaxNLocator
 
 from bayesreg.data import RegressionData
 from bayesreg.plot_parts import OKABE_ITO
@@ -73,12 +75,16 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
     axes[-1].set_xlabel(f"{which}mean, 50% and 90% equal-tailed interval")
 
     if "energy" in posterior.sample_stats:
-        draw("energy", "plot_energy", tree, (7.0, 3.5), color=OKABE_ITO)
+        axes = draw("energy", "plot_energy", tree, (7.0, 3.5), color=OKABE_ITO)
+        axes[0].yaxis.set_major_locator(MaxNLocator(integer=True))  # chains are whole
     if has_rows:
         kind = "kde" if posterior.data.num_rows >= FEWEST_ROWS_FOR_A_DENSITY else "ecdf"
         predictive = tree["posterior_predictive"].sizes
         shown = min(PREDICTIVE_DRAWS, predictive["chain"] * predictive["draw"])
-        axes = draw("posterior_predictive", "plot_ppc_dist", tree, (7.0, 3.5), kind=kind, num_samples=shown)
+        with warnings.catch_warnings():
+            # ArviZ's advice to the author of a plot about another one, such as for a target of two values.
+            warnings.filterwarnings("ignore", "The observed data", UserWarning)
+            axes = draw("posterior_predictive", "plot_ppc_dist", tree, (7.0, 3.5), kind=kind, num_samples=shown)
         axes[0].set_title(f"observed (black) and predicted by {shown} draws", fontsize=10)
         units = "" if posterior.transform is None else " (standard units)"
         axes[0].set_xlabel(f"{posterior.data.target_name}{units}")

@@ -216,7 +216,7 @@ def plot_map_against_fit(
     ax.set_aspect("equal", adjustable="datalim")
     if len(mode) <= MOST_LABELLED_POINTS:
         label_points(ax, mode, fit, names)
-    ax.margins(0.12)
+    ax.margins(0.2)  # room for the names
     farthest = int(np.argmax(np.abs(fit - mode)))
     words = [f"largest difference {abs(fit - mode)[farthest]:.2g} ({names[farthest]})"]
     zeros = int(((fit == 0) & (mode == 0)).sum())
@@ -277,7 +277,6 @@ def plot_prior_and_penalty(
 
     left.plot(weights, np.exp(log_density(weights)), color=BLUE, linewidth=2.0)
     left.fill_between(weights, np.exp(log_density(weights)), color=BLUE, alpha=0.15, linewidth=0)
-    letter = "t" if prior.kind == "gaussian" else "b"
     gaussian = prior.kind == "gaussian"
     letter, power = ("t", "²") if gaussian else ("b", "")
     left.set(xlabel="weight w", ylabel="prior density p(w)", ylim=(0.0, None))

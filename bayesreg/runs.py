@@ -201,9 +201,7 @@ def _draw_demonstration(folder: Path, part: Demonstration) -> None:
 def _draw_diagnostics(folder: Path, posterior: Posterior, name: str = "") -> None:
     from bayesreg.plots import plot_diagnostics
 
-    with _figures(folder, name) as save, warnings.catch_warnings():
-        # ArviZ's advice to the author of a plot about another one, such as for a target of two values.
-        warnings.filterwarnings("ignore", "The observed data", UserWarning)
+    with _figures(folder, name) as save:
         for kind, collection in plot_diagnostics(posterior).items():
             save(kind, collection)
 

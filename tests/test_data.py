@@ -1,5 +1,6 @@
 """Rows: what is taken, what is refused and how it is named, files, and the built-in data."""
 
+import pickle
 import subprocess
 import sys
 
@@ -48,7 +49,12 @@ def test_float64_is_viewed_and_anything_else_copied():
 
 def test_nothing_can_be_changed():
     data = RegressionData(np.eye(3), [True, False, True])
-    for array in (data.features, data.target, data.standardized().features):
+    standard = data.standardized()
+    again = pickle.loads(pickle.dumps(standard))
+    np.testing.assert_array_equal(again.features, standard.features)
+    np.testing.assert_array_equal(again.transform.as_vector(), standard.transform.as_vector())
+    assert (again.feature_names, again.target_name) == (standard.feature_names, standard.target_name)
+    for array in (data.features, data.target, standard.features, again.features, again.target):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1.0
     with pytest.raises(AttributeError):

@@ -275,9 +275,14 @@ def test_wrong_losses_are_refused(arguments, words):
             lambda: by_hand(design(num_rows=2).standardized()).original_units(),
             ["rank", "forest", "posterior_predictive"],
         ),
+        # A target of 0 and 1, of which ArviZ warns; no warning may come out.
+        (
+            lambda: by_hand(br.RegressionData(design().features, design().target > 0)),
+            ["rank", "forest", "posterior_predictive"],
+        ),
         (lambda: by_hand(design(num_features=45), chains=9, draws=260), ["rank", "forest", "posterior_predictive"]),
     ],
-    ids=["rows", "energy", "one chain", "moments", "two rows", "many"],
+    ids=["rows", "energy", "one chain", "moments", "two rows", "binary", "many"],
 )
 def test_diagnostics(posterior, names):
     posterior = posterior()
@@ -293,8 +298,10 @@ def test_diagnostics(posterior, names):
     weights = posterior.draws["weights"].reshape(-1, d)
     farthest = (weights.mean(dim=0).abs() / weights.std(dim=0)).argsort(descending=True)[:40]
     assert written & set(posterior.data.feature_names) == {posterior.data.feature_names[j] for j in farthest}
+    if "energy" in figures:
+        assert all(float(tick).is_integer() for tick in figures["energy"].axes[0].get_yticks())
     if "posterior_predictive" in figures:
-        assert figures["posterior_predictive"].axes[0].get_xlabel() == "response"
+        assert figures["posterior_predictive"].axes[0].get_xlabel() == posterior.data.target_name
         assert "predicted by 50 draws" in figures["posterior_predictive"].axes[0].get_title()
 
 
