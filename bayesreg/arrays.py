@@ -41,6 +41,39 @@ def as_float64(values, argument: str, names: Sequence[str] | None = None, first_
         return np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array.astype(np.float64)
 
 
+def as_number_or_vector(value, name: str) -> float | np.ndarray:
+    """A float, or a read-only float64 vector; a vector of zeros is the float 0.
+
+    Args:
+        value: A number, or a sequence, array or tensor of one dimension.
+        name: What it is, for the messages.
+
+    Returns:
+        The float or the (d,) array.
+
+    Raises:
+        TypeError: If it holds something else than numbers.
+        ValueError: If it has more than one dimension, no entries, or entries that are not finite.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    try:
+        array = np.array(value)
+    except (TypeError, ValueError):
+        array = np.array(None)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number or a vector of numbers, one a feature; got {value!r}")
+    array = array.astype(np.float64)
+    if array.ndim > 1 or array.size == 0:
+        raise ValueError(f"{name} must be a number or a vector, one a feature; got an array of shape {array.shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    if array.ndim == 0 or not array.any():
+        return float(array.flat[0])
+    array.flags.writeable = False
+    return array
+
+
 def check_finite(matrix: np.ndarray, argument: str, names: Sequence[str], first_row: int = 0) -> None:
     """Refuse NaN and infinity.
 

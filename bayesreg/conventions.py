@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesreg.objectives import CANONICAL, get_convention, scale_from_strength, strength_from_scale
-from bayesreg.penalties import Penalty, as_number_or_vector
+from bayesreg.arrays import as_number_or_vector
+from bayesreg.objectives import CANONICAL, get_convention
+from bayesreg.penalties import Penalty
+from bayesreg.strengths import scale_from_strength, strength_from_scale
 
 if TYPE_CHECKING:
     from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior

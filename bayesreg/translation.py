@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bayesreg.objectives import (
-    CONVENTIONS,
-    Convention,
-    Factor,
+from bayesreg.multipliers import Factor
+from bayesreg.objectives import CONVENTIONS, Convention, get_convention
+from bayesreg.strengths import (
     conversion,
     convert_strength,
-    get_convention,
     prior_factor,
     scale_from_strength,
     strength_from_scale,
