@@ -82,8 +82,10 @@ def duality_gap(point: PenalisedPoint) -> float:
     """
     l1, l2, offset, n = point.l1, point.l2, point.offset, point.num_rows
     step, fitted, left = _smooth_step(point)
-    gradient = point.gradient - point.root[:, :-1].T @ fitted / n
-    gradient = _within_rounding(gradient, offset + step, l1, l2, point.rounding)
+    computed = point.gradient - point.root[:, :-1].T @ fitted / n
+    gradient = _within_rounding(computed, offset + step, l1, l2, point.rounding)
+    # What the move may hide: u_j v_j at a kink, where huge weights that cancel would make it large, u_j d_j elsewhere.
+    hidden = float(np.abs(gradient - computed) @ np.abs(np.where(l1 > 0, offset, step)))
     mean_square = float(left @ left) / n
     stationary = float(left @ fitted) / n + float(offset @ gradient)
 
@@ -102,7 +104,8 @@ def duality_gap(point: PenalisedPoint) -> float:
     off_curve = (dual - clipped - l2 * offset)[curved]
     off_kink = np.abs(offset) * (l1 - clipped * np.sign(offset))
     misfit = (1 - alpha) * left + fitted
-    return float(misfit @ misfit / (2 * n) + np.sum(off_curve * (off_curve / (2 * l2[curved]))) + np.sum(off_kink))
+    curve_gap = np.sum(off_curve * (off_curve / (2 * l2[curved])))
+    return float(misfit @ misfit / (2 * n) + curve_gap + np.sum(off_kink)) + hidden
 
 
 def _smooth_step(point: PenalisedPoint) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

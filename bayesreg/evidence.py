@@ -38,7 +38,9 @@ class EvidenceSpectrum:
         singular_values: S ``(r,)``, of Xc D.
         basis: V ``(d, r)``.
         projections: c ``(r,)``.
-        residual: e, the squared length of the target outside the span.
+        residual: e, the squared length of the target outside the span; 0 where it is not above the rounding.
+        rounding: The squared length that rounding alone can have.
+        residual_is_lost: Whether there may be a residual below the rounding, which rows would tell.
         num_rows: n.
         num_features: d.
         has_intercept: Whether the intercept was integrated out.
@@ -50,6 +52,8 @@ class EvidenceSpectrum:
     basis: torch.Tensor
     projections: torch.Tensor
     residual: float
+    rounding: float
+    residual_is_lost: bool
     num_rows: int
     num_features: int
     has_intercept: bool
@@ -78,16 +82,35 @@ class EvidenceSpectrum:
         projections = left.T @ target
         outside = target - left @ projections
         degrees = moments.num_rows - (1 if moments.centred else 0)
-        # At full row rank nothing is outside; what is seen there is rounding, which a small noise scale would blow up.
-        residual = 0.0 if values.size >= degrees else float(outside @ outside)
+        # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
+        # which a small noise scale would blow up.
+        size = np.linalg.norm(root[:, -1]) + np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
+        rounding = float(_share_of_rounding(moments) * size) ** 2
+        residual = float(outside @ outside)
+        blind = moments.factor is None and values.size < degrees and residual <= rounding > 0.0
+        if values.size >= degrees or residual <= rounding:
+            residual = 0.0
 
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.tensor(array, dtype=torch.float64, device=device)
 
         return cls(
-            tensor(values), tensor(basis), tensor(projections), residual, moments.num_rows, moments.num_features,
-            moments.centred, tensor(prior_loc), tensor(relative_scales),
+            tensor(values), tensor(basis), tensor(projections), residual, rounding, blind, moments.num_rows,
+            moments.num_features, moments.centred, tensor(prior_loc), tensor(relative_scales),
         )  # fmt: skip
+
+    def require_residual(self) -> None:
+        """Refuse to learn the noise from second moments that do not tell the residual from rounding.
+
+        Raises:
+            ValueError: They do not; rows would.
+        """
+        if self.residual_is_lost:
+            raise ValueError(
+                "data must be rows (a RegressionData) to learn the noise scale here: the features fit the target to "
+                f"within {math.sqrt(self.rounding):.1g} (root of the residual sum of squares), and the second moments "
+                "of Moments hold no smaller residual; or give noise_scale= a number"
+            )
 
     def require_full_rank(self) -> None:
         """Refuse a flat prior on a design whose rank is short.
@@ -178,6 +201,15 @@ class EvidenceSpectrum:
             ratio = noise_scale / prior_scale
             coordinates = self.singular_values * self.projections / (self.singular_values.square() + ratio * ratio)
         return self.prior_loc + self.relative_scales * (self.basis @ coordinates)
+
+
+def _share_of_rounding(moments: Moments) -> float:
+    """Return how long a residual can be, relative to the target, of which rounding tells nothing.
+
+    A factor of the rows carries lengths to eps, second moments carry their squares.
+    """
+    rounding = 8 * (moments.num_features + 1) * np.finfo(np.float64).eps
+    return rounding if moments.factor is not None else math.sqrt(rounding)
 
 
 def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

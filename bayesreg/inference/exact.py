@@ -77,6 +77,8 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     )
     if prior.kind == "flat":
         spectrum.require_full_rank()
+    if model.noise_is_learned:
+        spectrum.require_residual()
     table = _ScaleTable(target, spectrum) if target.learned_scales else None
     by_chain = [
         _chain(target, spectrum, table, draws, torch.Generator(target.device).manual_seed(chain_seed(seed, chain)))

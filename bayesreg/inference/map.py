@@ -38,6 +38,8 @@ _PROFILE_STEP = 0.1
 _MOST_PROFILE_NODES = 400
 # How far from the target's spread a mode of log s is looked for.
 _FARTHEST = 80.0
+# How far inside a bounded support log s stays: at the bound itself a density may be given as 0.
+_INSIDE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -179,15 +181,20 @@ class _ModeProblem:
 
     def log_density(self, noise_scale: float, weights: np.ndarray) -> float:
         """Return the joint log density of the weights, the intercept at its mode, and the noise scale."""
-        rss, _ = self.moments.residuals(weights)
+        rss = self._residual_squares(weights)
         prior = self.model.prior
         deviation = torch.tensor(weights - self.loc, dtype=torch.float64, device="cpu")
         scale = torch.tensor(
             self.scales * (noise_scale if prior.relative_to_noise else 1.0), dtype=torch.float64, device="cpu"
         )
         likelihood = -self.moments.num_rows * (0.5 * math.log(2 * math.pi) + math.log(noise_scale))
-        likelihood -= 0.5 * float(rss) / noise_scale / noise_scale
+        likelihood -= 0.5 * rss / noise_scale / noise_scale
         return likelihood + float(prior.log_density(deviation, scale)) + self.log_noise_prior(noise_scale)
+
+    def _residual_squares(self, weights: np.ndarray) -> float:
+        # Not below the squares that no weights fit, or the profile would pass its ceiling; and nothing made of rounding.
+        squares = float(self.moments.residuals(weights)[0])
+        return max(squares, self.spectrum.residual) if squares > self.spectrum.rounding else self.spectrum.residual
 
     def log_noise_prior(self, noise_scale: float) -> float:
         """Return log p(s), 0 for known noise."""
@@ -202,7 +209,7 @@ class _ModeProblem:
         noise = torch.tensor(log_scales, dtype=torch.float64, device="cpu").exp()
         scale = torch.tensor(self.scales, dtype=torch.float64, device="cpu").expand(len(log_scales), -1)
         scale = scale * noise.unsqueeze(-1) if prior.relative_to_noise else scale
-        best_fit = 0.5 * self.spectrum.residual / noise.square() if self.spectrum.residual else 0.0
+        best_fit = 0.5 * self.spectrum.residual / noise.square()
         likelihood = -self.moments.num_rows * (0.5 * math.log(2 * math.pi) + noise.log()) - best_fit
         best_prior = prior.log_density(torch.zeros_like(scale), scale)
         return (likelihood + best_prior + self.model.learned_scales["noise_scale"].log_prior(noise)).numpy()
@@ -216,7 +223,7 @@ class _ModeProblem:
         """Return dh / d log s = RSS/s^2 - n + d log p / d log s (+ the prior's where relative), by the envelope."""
         scale, prior = math.exp(log_scale), self.model.prior
         weights = self.weights(scale)
-        slope = float(self.moments.residuals(weights)[0]) / scale**2 - self.moments.num_rows
+        slope = self._residual_squares(weights) / scale**2 - self.moments.num_rows
         if prior.relative_to_noise:
             effective = torch.tensor(self.scales * scale, dtype=torch.float64, device="cpu")
             deviation = torch.tensor(weights - self.loc, dtype=torch.float64, device="cpu")
@@ -231,14 +238,15 @@ class _ModeProblem:
 def _best_noise_scale(model: LinearRegression, problem: _ModeProblem) -> float:
     """Return the noise scale of the joint mode: the global maximum of the profile."""
     moments = problem.moments
+    problem.spectrum.require_residual()
     _require_mode(model, problem)
     spread = math.sqrt(moments.Syy / moments.num_rows) or 1.0
     support = model.learned_scales["noise_scale"].distribution.support
     lower, upper = math.log(spread) - _FARTHEST, math.log(spread) + _FARTHEST
     if float(support.lower_bound) > 0.0:
-        lower = math.log(float(support.lower_bound))
+        lower = math.log(float(support.lower_bound)) + _INSIDE
     if math.isfinite(float(getattr(support, "upper_bound", math.inf))):
-        upper = math.log(float(support.upper_bound))
+        upper = math.log(float(support.upper_bound)) - _INSIDE
         lower = min(lower, upper - _FARTHEST) if float(support.lower_bound) == 0.0 else lower
     # Where even the ceiling is below a height that the profile reaches, the maximum is not: the rest is searched.
     axis = np.linspace(lower, upper, 2001)
