@@ -84,8 +84,8 @@ def duality_gap(point: PenalisedPoint) -> float:
     step, fitted, left = _smooth_step(point)
     computed = point.gradient - point.root[:, :-1].T @ fitted / n
     gradient = _within_rounding(computed, offset + step, l1, l2, point.rounding)
-    # What the move may hide: u_j v_j at a kink, where huge weights that cancel would make it large, u_j d_j elsewhere.
-    hidden = float(np.abs(gradient - computed) @ np.abs(np.where(l1 > 0, offset, step)))
+    hidden, shift = _price_of_moving(point, computed - gradient, np.where(l1 > 0, offset, step))
+    fitted, left = fitted + shift, left - shift
     mean_square = float(left @ left) / n
     stationary = float(left @ fitted) / n + float(offset @ gradient)
 
@@ -161,6 +161,34 @@ def _within_rounding(
     width = np.where(offset == 0, l1, 0.0)
     nearest = np.clip(gradient, centre - width, centre + width)
     return np.where(np.abs(gradient - nearest) <= rounding, nearest, gradient)
+
+
+def _price_of_moving(point: PenalisedPoint, moves: np.ndarray, against: np.ndarray) -> tuple[float, np.ndarray]:
+    """What a gradient moved within its rounding hides: for weights that cancel, much more than rounding.
+
+    Left to itself, sum_j |move_j v_j|. Or the move is made true, by the shift p of the residual with X_j'p / n = move_j,
+    whose square the gap then counts: far less where the columns are independent, though of great length.
+
+    Args:
+        point: The weight vector and its problem.
+        moves: The gradient as computed less the moved one, (d,).
+        against: What each move is multiplied by in the gap, (d,).
+
+    Returns:
+        What is added to the gap, and the shift of the residual, (k,), zeros where there is none.
+    """
+    root, n = point.root, point.num_rows
+    none, hidden = np.zeros(len(root)), float(np.abs(moves) @ np.abs(against))
+    if hidden <= np.finfo(np.float64).eps * float(root[:, -1] @ root[:, -1]) / (2 * n):
+        return hidden, none
+    moved = np.flatnonzero(moves)
+    lengths = point.lengths[moved]
+    basis, upper, order = scipy.linalg.qr(root[:, moved] / lengths, mode="economic", pivoting=True)
+    pivots = np.abs(np.diag(upper))
+    if len(pivots) < len(moved) or pivots[-1] <= len(moved) * np.finfo(np.float64).eps:
+        return hidden, none
+    shift = basis @ scipy.linalg.solve_triangular(upper, (n * moves[moved] / lengths)[order], trans=1)
+    return (hidden, none) if shift @ shift / (2 * n) >= hidden else (0.0, shift)
 
 
 def _root(slope: Callable[[float], float], kinks: np.ndarray, largest: float) -> float:

@@ -165,8 +165,8 @@ class _ModeProblem:
         self.spectrum = EvidenceSpectrum.of(moments, self.scales, self.loc)
         if prior.kind == "flat":
             self.spectrum.require_full_rank()
-        root = moments.square_root()
-        self._design, self._target = root[:, :-1], root[:, -1] - root[:, :-1] @ self.loc
+        self._root = moments.square_root()
+        self._design, self._target = self._root[:, :-1], self._root[:, -1] - self._root[:, :-1] @ self.loc
         self._previous: np.ndarray | None = None
 
     def weights(self, noise_scale: float) -> np.ndarray:
@@ -177,7 +177,26 @@ class _ModeProblem:
             return self.spectrum.weight_mean(noise_scale, None if prior.kind == "flat" else factor).cpu().numpy()
         strengths = noise_scale * noise_scale / (self.scales * factor)
         self._previous = minimise_absolute_penalty(self._design, self._target, strengths, self._previous)
-        return self.loc + self._previous
+        return self._without_rounding_of_loc(self.loc + self._previous, strengths)
+
+    def _without_rounding_of_loc(self, weights: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+        """Return the weights after a Newton step on their support, where they are not the difference of loc and v.
+
+        A weight much smaller than loc (a column of large numbers) has lost its digits in loc + v.
+        """
+        support = np.flatnonzero(self._previous)
+        if not (self.loc[support].any() and support.size):
+            return weights
+        columns = self._design[:, support]
+        lengths = np.linalg.norm(columns, axis=0)
+        slope = columns.T @ (self._root[:, -1] - self._design @ weights)
+        slope = (slope - strengths[support] * np.sign(self._previous[support])) / lengths
+        upper = np.linalg.qr(columns / lengths, mode="r")
+        refined = weights.copy()
+        refined[support] += scipy.linalg.solve_triangular(
+            upper, scipy.linalg.solve_triangular(upper, slope, trans=1), check_finite=False
+        ) / lengths
+        return refined
 
     def log_density(self, noise_scale: float, weights: np.ndarray) -> float:
         """Return the joint log density of the weights, the intercept at its mode, and the noise scale."""
