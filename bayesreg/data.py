@@ -300,6 +300,11 @@ def _read(path, target, rows: int | None) -> Iterator[RegressionData]:
         raise FileNotFoundError(f"path must be a file, got {str(path)!r}, where there is none")
     read_names, read_frames = formats[path.suffix.lower()]
     names = read_names(path)
+    if "" in names:
+        position = names.index("")
+        cause = "" if position else "; where pandas wrote its index there, write the file with to_csv(..., index=False)"
+        wanted = f"{path.name} must have a name for each column"
+        raise ValueError(f"{wanted}, got none for column {position + 1} of {len(names)}{cause}")
     if target not in names:
         raise ValueError(f"target must be a column of {path.name}, got {target!r}; its columns are {', '.join(names)}")
     features = list(names)
@@ -334,6 +339,9 @@ def _csv_names(path: Path) -> list[str]:
             raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error
     if not names:
         raise ValueError(f"{path.name} must have a header and rows, got an empty file")
+    if len(names) == 1 and (found := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        wanted = f"{path.name} must have commas between its columns"
+        raise ValueError(f"{wanted}, got {found!r} in its header {names[0]!r}; write it with commas, and decimal points")
     if len(first) > len(names):  # pandas would take the first column for an index, or drop the last
         raise ValueError(f"{path.name} must have a name for each column, got {len(names)} for {len(first)} columns")
     return names

@@ -54,7 +54,7 @@ def convert_strength(kind: PenaltyKind, strength: float, source: str, destinatio
         30.0
     """
     if isinstance(strength, (str, bool)) or not (math.isfinite(strength) and strength >= 0):
-        raise ValueError(f"strength must be a finite number of at least 0, got {strength!r}")
+        raise ValueError(f"{kind.upper()} strength must be a finite number of at least 0, got {strength!r}")
     purpose = f"converting {kind.upper()} from {source} to {destination}"
     return float(strength) * conversion(kind, source, destination).at(purpose, **knowledge)
 

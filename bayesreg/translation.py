@@ -132,7 +132,7 @@ def translate_prior(prior: str, scale: float, **knowledge: Any) -> Translation:
     """
     if prior not in PENALTY_OF:
         raise ValueError(f"prior must be one of {', '.join(PENALTY_OF)}, got {prior!r}")
-    if not (math.isfinite(scale) and scale > 0):
+    if isinstance(scale, (str, bool)) or not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"prior_scale must be a positive finite number, got {scale!r}")
     Factor().at("a translation", **knowledge)  # checks all that is given, needed or not
     kind = PENALTY_OF[prior]

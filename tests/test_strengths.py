@@ -120,7 +120,7 @@ def test_a_missing_penalty_is_refused_and_the_others_named(kind, name):
 
 @pytest.mark.parametrize("strength", [-1.0, math.nan, math.inf, "3", True])
 def test_bad_strengths(strength):
-    with pytest.raises(ValueError, match="strength must be a finite number of at least 0, got "):
+    with pytest.raises(ValueError, match="L2 strength must be a finite number of at least 0, got "):
         convert_strength("l2", strength, "sklearn-ridge", "mean-half-squared", **KNOWN)
 
 

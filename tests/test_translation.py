@@ -94,7 +94,7 @@ def test_a_strength_of_zero_is_a_flat_prior():
 @pytest.mark.parametrize(
     ("strengths", "convention", "knowledge", "message"),
     [
-        ({"l2": -1.0}, "sklearn-ridge", {}, r"strength must be a finite number of at least 0, got -1"),
+        ({"l2": -1.0}, "sklearn-ridge", {}, r"L2 strength must be a finite number of at least 0, got -1"),
         ({"l2": math.nan}, "sklearn-ridge", {}, r"got nan"),
         ({"l2": math.inf}, "sklearn-ridge", {}, r"got inf"),
         ({}, "sklearn-ridge", {}, r"L2 or an L1 strength"),
@@ -123,6 +123,7 @@ def test_bad_penalties_are_refused(strengths, convention, knowledge, message):
         ("laplace", 0.0, {}, "prior_scale must be a positive finite number, got 0"),
         ("laplace", math.inf, {}, "prior_scale must be .*inf"),
         ("laplace", math.nan, {}, "prior_scale must be .*nan"),
+        ("laplace", "one", {}, "prior_scale must be .*'one'"),
         ("laplace", 1.0, {"num_rows": -1}, "num_rows must be"),
     ],
 )
