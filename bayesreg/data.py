@@ -340,8 +340,8 @@ def _csv_names(path: Path) -> list[str]:
     if not names:
         raise ValueError(f"{path.name} must have a header and rows, got an empty file")
     if len(names) == 1 and (found := next((mark for mark in ";\t|" if mark in names[0]), None)):
-        wanted = f"{path.name} must have commas between its columns"
-        raise ValueError(f"{wanted}, got {found!r} in its header {names[0]!r}; write it with commas, and decimal points")
+        wanted = f"{path.name} must have commas between its columns, and points in its numbers"
+        raise ValueError(f"{wanted}, got {found!r} in its header {names[0]!r}")
     if len(first) > len(names):  # pandas would take the first column for an index, or drop the last
         raise ValueError(f"{path.name} must have a name for each column, got {len(names)} for {len(first)} columns")
     return names

@@ -23,6 +23,15 @@ BUILT_IN_DATA = "diabetes"
 PRIORS = ("gaussian", "laplace", "flat")
 METHODS = ("auto", "exact", "svi", "pyro-nuts")
 NOISE_OF_STANDARDIZED_DATA = {"distribution": "HalfNormal", "scale": 1.0}
+LARGEST_SEED = 2**63 - 1  # what torch's generators take
+
+# What the command line takes for each argument that `parse_scale` reads.
+_ACCEPTED = {
+    "scale": "a positive number, such numbers with commas between them (one a feature) or a distribution such as "
+    "HalfNormal(1.0)",
+    "noise_scale": "a positive number or a distribution such as HalfNormal(1.0)",
+    "loc": "a finite number, or such numbers with commas between them (one a feature)",
+}
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _ARGUMENT = rf"(?:[a-z_]+\s*=\s*)?{_NUMBER}"
@@ -83,10 +92,10 @@ class RunSettings:
             _require(given, name, value, "a text that is not empty")
         for name, accepted in (("prior", PRIORS), ("method", METHODS)):
             _require_one_of(name, getattr(self, name), accepted)
-        for name, least in (("draws", 1), ("tune", 0), ("chains", 1), ("seed", 0)):
+        for name, least in (("draws", 1), ("tune", 0), ("chains", 1)):
             value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            _require(whole or (value is None and name != "seed"), name, value, f"a whole number of at least {least}")
+            _require(value is None or _is_whole(value, least), name, value, f"a whole number of at least {least}")
+        check_seed(self.seed)
         _require(
             re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device), "device", self.device, "auto, cpu, cuda or cuda:INDEX"
         )
@@ -190,11 +199,13 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         Its table, for `RunSettings.from_mapping`.
 
     Raises:
-        ValueError: The file is not TOML.
+        ValueError: The file cannot be read, or is not TOML.
     """
     path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"experiment must be a TOML file, got {str(path)!r}: {error.strerror}") from error
     except ValueError as error:  # of TOML or of UTF-8
         raise ValueError(f"{str(path)!r} is not a TOML file: {error}") from error
     for key in ("data", "out"):
@@ -203,12 +214,25 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     return table
 
 
+def check_seed(seed: Any) -> None:
+    """Refuse what is no seed.
+
+    Args:
+        seed: What was given.
+
+    Raises:
+        ValueError: It is not a whole number from 0 to 2^63 - 1.
+    """
+    _require(_is_whole(seed, 0) and seed <= LARGEST_SEED, "seed", seed, f"a whole number from 0 to {LARGEST_SEED}")
+
+
 def parse_scale(text: str, argument: str = "scale") -> float | tuple[float, ...] | dict[str, Any]:
     """Read a scale or a location from the command line; nothing is evaluated.
 
     Args:
-        text: A number, numbers with commas between them, or a distribution such as ``HalfNormal(1.0)``.
-        argument: What the error message calls it.
+        text: A number, numbers with commas between them, or (not for a location) a distribution such as
+            ``HalfNormal(1.0)``.
+        argument: Which one it is: ``scale``, ``noise_scale`` or ``loc``.
 
     Returns:
         A number, numbers, or the table that names the distribution.
@@ -223,10 +247,9 @@ def parse_scale(text: str, argument: str = "scale") -> float | tuple[float, ...]
     if _NUMBERS.fullmatch(text):
         numbers = tuple(float(part) for part in text.split(","))
         return numbers if len(numbers) > 1 else numbers[0]
-    if found := _DISTRIBUTION.fullmatch(text):
+    if argument != "loc" and (found := _DISTRIBUTION.fullmatch(text)):
         return _distribution(found[1], [part.strip() for part in (found[2] or "").split(",")], argument)
-    accepted = "a number, numbers with commas between them or a distribution such as HalfNormal(1.0)"
-    raise ValueError(f"{argument} must be {accepted}, got {text!r}")
+    raise ValueError(f"{argument} must be {_ACCEPTED[argument]}, got {text!r}")
 
 
 def _distribution(name: str, arguments: list[str], argument: str) -> dict[str, Any]:
@@ -237,22 +260,28 @@ def _distribution(name: str, arguments: list[str], argument: str) -> dict[str, A
             f"{argument}: unknown distribution {name!r}; accepted: {', '.join(_closest(name, list(DISTRIBUTIONS)))}"
         )
     names = DISTRIBUTIONS[name]
+    refusal = f"{argument}: {name} takes {' and '.join(names)}, got ({', '.join(arguments)})"
     table: dict[str, Any] = {}
     for position, text in enumerate(filter(None, arguments)):
         key, _, number = text.rpartition("=")
         key = key.strip() or (names[position] if position < len(names) else "")
         if key not in names or key in table:
-            raise ValueError(f"{argument}: {name} takes the numbers {', '.join(names)}, got ({', '.join(arguments)})")
+            raise ValueError(refusal)
         table[key] = float(number)
+    if len(table) < len(names):
+        raise ValueError(refusal)
     return {"distribution": name, **table}
 
 
 def _checked_scale(name: str, value: Any, vector: bool) -> Any:
-    # A distribution is checked where the model is made: its support is known to torch alone.
+    # The rest of a distribution is checked where the model is made: its support is known to torch alone.
     accepted = "a positive finite number" + (", a list of them (one a feature)" if vector else "")
     accepted += ' or a distribution such as {distribution = "HalfNormal", scale = 1.0}'
     if isinstance(value, Mapping):
         _require("distribution" in value, name, dict(value), accepted)
+        for key, number in value.items():
+            if key not in ("distribution", "mask", "loc", "low") and _checked_numbers(key, number, False) is not None:
+                _require(number > 0, f"{name}: {key} of {value['distribution']}", number, "a positive number")
         return dict(value)
     numbers = _checked_numbers(name, value, vector)
     _require(
@@ -269,6 +298,10 @@ def _checked_numbers(name: str, value: Any, vector: bool) -> float | tuple[float
     if not numbers or (many and not vector) or not real or not all(map(math.isfinite, numbers)):
         return None
     return tuple(map(float, numbers)) if many else float(value)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _require(condition: Any, name: str, value: Any, accepted: str) -> None:

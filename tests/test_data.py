@@ -296,7 +296,7 @@ def test_files_that_cannot_be_read_are_refused_at_once(read, tmp_path):
         ("a,y,y\n1,2,3\n", "got 'y' for both"),
         (",a,y\n0,1,2\n", r"broken\.csv must have a name .*, got none for column 1 of 3; .*index=False"),
         ("a,y,\n0,1,2\n", r"got none for column 3 of 3$"),
-        ("a;y\n1;2\n", r"broken\.csv must have commas between its columns, got ';' in its header 'a;y'; write it with"),
+        ("a;y\n1;2\n", r"broken\.csv must have commas between its columns, .*, got ';' in its header 'a;y'"),
         ("a;y\n1,5;2,5\n", "must have commas"),
         ("a\ty\n1\t2\n", r"must have commas .*got '\\t'"),
         ("a,y\n1,2,3\n4,5,6\n", "a name for each column, got 2 for 3"),

@@ -52,7 +52,8 @@ def test_a_bad_noise_scale_is_refused_by_name(value):
         ({"draws": True}, r"draws must be"),
         ({"tune": -1}, r"tune must be a whole number of at least 0, got -1"),
         ({"chains": 0}, r"chains must be a whole number of at least 1, got 0"),
-        ({"seed": -3}, r"seed must be a whole number of at least 0, got -3"),
+        ({"seed": -3}, r"seed must be a whole number from 0 to 9223372036854775807, got -3"),
+        ({"seed": 2**63}, r"seed must be a whole number from 0 to 9223372036854775807, got 9223372036854775808"),
         ({"seed": None}, r"seed must be a whole number"),
         ({"prior": "laplce"}, r"prior must be one of laplace, .*got 'laplce'"),
         ({"method": "nuts"}, r"method must be one of pyro-nuts, .*auto.*got 'nuts'"),
@@ -121,8 +122,15 @@ def test_scales_on_the_command_line(text, value):
     ],
 )
 def test_what_is_no_scale_is_refused_and_never_evaluated(text):
-    with pytest.raises(ValueError, match=r"noise_scale must be a number, .*HalfNormal\(1.0\)"):
+    with pytest.raises(ValueError, match=r"noise_scale must be a positive number or .*HalfNormal\(1.0\)"):
         parse_scale(text, "noise_scale")
+
+
+@pytest.mark.parametrize("text", ["abc", "inf", "HalfNormal(1.0)"])
+def test_a_location_is_a_number_and_no_distribution_is_offered(text):
+    with pytest.raises(ValueError, match=r"^loc must be a finite number, .*, got '[^']*'$") as error:
+        parse_scale(text, "loc")
+    assert "distribution" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +138,11 @@ def test_what_is_no_scale_is_refused_and_never_evaluated(text):
     [
         ("HalfNrmal(1.0)", r"unknown distribution 'HalfNrmal'; accepted: HalfNormal, "),
         ("Normal(0, 1)", r"unknown distribution 'Normal'"),
-        ("HalfNormal(1, 2)", r"HalfNormal takes the numbers scale, got \(1, 2\)"),
-        ("HalfNormal(rate=1)", r"HalfNormal takes the numbers scale"),
-        ("LogNormal(0, loc=1)", r"LogNormal takes the numbers loc, scale"),
+        ("HalfNormal(1, 2)", r"^scale: HalfNormal takes scale, got \(1, 2\)"),
+        ("HalfNormal(rate=1)", r"HalfNormal takes scale, got \(rate=1\)"),
+        ("HalfNormal()", r"HalfNormal takes scale, got \(\)"),
+        ("LogNormal(0)", r"LogNormal takes loc and scale, got \(0\)"),
+        ("LogNormal(0, loc=1)", r"LogNormal takes loc and scale, got"),
     ],
 )
 def test_a_bad_distribution_is_refused_by_name(text, message):
@@ -193,6 +203,8 @@ def test_a_file_that_is_not_toml_is_named(tmp_path, content):
     (tmp_path / "a.toml").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.toml' is not a TOML file: "):
         read_toml(tmp_path / "a.toml")
+    with pytest.raises(ValueError, match=r"experiment must be a TOML file, got '.*b\.toml': No such file"):
+        read_toml(tmp_path / "b.toml")
 
 
 def test_the_model_is_the_one_that_was_described():
@@ -218,7 +230,8 @@ def test_the_model_is_the_one_that_was_described():
     [
         ({"distribution": "Norml", "scale": 1.0}, "Norml"),
         ({"distribution": "HalfNormal", "rate": 1.0}, "HalfNormal takes the numbers scale"),
-        ({"distribution": "HalfNormal", "scale": -1.0}, "HalfNormal does not accept"),
+        ({"distribution": "HalfNormal", "scale": -1.0}, "scale of HalfNormal must be a positive number, got -1"),
+        ({"distribution": "LogNormal", "loc": -1.0, "scale": 0.0}, "scale of LogNormal must be .*, got 0"),
         ({"distribution": "Uniform", "low": -1.0, "high": 1.0}, "positive reals"),
     ],
 )
