@@ -6,6 +6,7 @@ only where its own manifest says that this package wrote every file in it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 CREATOR = "bayesreg"
+_DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 PACKAGES = (
     "torch", "pyro-ppl", "arviz", "arviz-base", "arviz-stats", "arviz-plots", "numpy", "scipy", "pandas",
     "pyarrow", "xarray", "matplotlib", "scikit-learn", "h5netcdf", "h5py",
@@ -64,6 +66,7 @@ def new_run(out: str | Path, *, force: bool = False) -> Iterator[Run]:
 
     Raises:
         ValueError: ``out`` exists and may not be replaced.
+        OSError: It cannot be written.
 
     Example:
         >>> import tempfile
@@ -75,11 +78,12 @@ def new_run(out: str | Path, *, force: bool = False) -> Iterator[Run]:
         ['answer.txt', 'manifest.json']
     """
     out = Path(out).resolve()
-    if reason := _why_not(out, force):
-        raise ValueError(reason)
-    made = [parent for parent in out.parents if not parent.exists()]
     aside = _sibling(out, "partial")
+    run, made = None, []
     try:
+        if reason := _why_not(out, force):
+            raise ValueError(reason)
+        made = [parent for parent in out.parents if not parent.exists()]
         out.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
         run = Run(aside)
@@ -96,13 +100,17 @@ def new_run(out: str | Path, *, force: bool = False) -> Iterator[Run]:
         if reason := _why_not(out, force):  # it may have come into being meanwhile
             raise ValueError(reason)
         _put_in_place(aside, out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
         for parent in made:
             # Another run may have put something there meanwhile: only empty parents go.
             if not parent.is_dir() or any(parent.iterdir()):
                 break
             parent.rmdir()
+        # Some libraries leave the path out where the disk is full, and a run writes nowhere else.
+        ours = run is None or aside.name in str(error) or getattr(error, "errno", None) in _DISK_FULL
+        if isinstance(error, OSError) and ours:
+            raise OSError(f"cannot write the output folder {str(out)!r} (--out): {_reason(error)}") from error
         raise
 
 
@@ -220,17 +228,29 @@ def _why_not(out: Path, force: bool) -> str | None:
     """Return why a folder may not be written, or None where it may."""
     if not out.exists():
         return None
-    if not force:
-        return f"the output folder {str(out)!r} exists; give another one, or --force to replace an earlier run"
+    irreplaceable = _why_irreplaceable(out)
+    if irreplaceable is None:
+        replace = f"the output folder {str(out)!r} exists; give another one, or --force to replace the run in it"
+        return None if force else replace
+    return f"the output folder {str(out)!r} exists, and {irreplaceable}: not even --force replaces it; give another one"
+
+
+def _why_irreplaceable(out: Path) -> str | None:
+    """Return why --force does not replace what exists, or None where it does."""
     try:
         known = {*read_manifest(out)["files"], MANIFEST}
-    except ValueError as error:
-        return f"{error}, so --force does not replace it; give another output folder"
+    except ValueError:
+        return f"is not a bayesreg run (it has no {MANIFEST} that bayesreg wrote)"
     strangers = sorted({path.relative_to(out).as_posix() for path in _files(out)} - known)
-    if strangers:
-        shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
-        return f"{str(out)!r} holds files that its run did not write ({shown}), so --force does not replace it"
-    return None
+    shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
+    return f"holds files that its run did not write ({shown})" if strangers else None
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says, without the path: that of the folder aside is nobody's business."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "one of its parents is a file"
+    return error.strerror or str(error)
 
 
 def _put_in_place(aside: Path, out: Path) -> None:

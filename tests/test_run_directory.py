@@ -72,7 +72,7 @@ def test_nothing_is_left_when_the_last_steps_fail(tmp_path, monkeypatch, place):
     def full_disk(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"), new_run(tmp_path / "one") as run:
+    with pytest.raises(OSError, match=r"one' \(--out\): No space"), new_run(tmp_path / "one") as run:
         (run.folder / "a.txt").write_text("text")
         monkeypatch.setattr(Path, "write_text" if place == "manifest" else "rename", full_disk)
     assert list(tmp_path.iterdir()) == []
@@ -90,7 +90,10 @@ def test_what_exists_is_refused_without_force_before_any_work(tmp_path, kind):
         if kind == "folder":
             (out / "thesis.tex").write_text("text")
     before = tree(tmp_path)
-    with pytest.raises(ValueError, match="exists.*--force"), new_run(out):
+    remedy = (
+        "or --force to replace the run in it" if kind == "run" else "not a bayesreg run .*not even --force .*another"
+    )
+    with pytest.raises(ValueError, match=f"exists.*{remedy}"), new_run(out):
         pytest.fail("the block must not run")
     assert tree(tmp_path) == before
 
@@ -113,7 +116,7 @@ def test_force_never_replaces_what_is_not_a_run(tmp_path, manifest):
     if manifest is not None:
         (out / MANIFEST).write_text(manifest)
     before = tree(tmp_path)
-    with pytest.raises(ValueError, match="not a bayesreg run.*--force does not"), new_run(out, force=True):
+    with pytest.raises(ValueError, match="not a bayesreg run.*not even --force"), new_run(out, force=True):
         pytest.fail("the block must not run")
     assert tree(tmp_path) == before
 
@@ -165,8 +168,24 @@ def test_a_link_to_a_run_is_followed_and_kept(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said_before_any_work(tmp_path):
     (tmp_path / "file").write_text("text")
-    with pytest.raises(OSError, match="file"), new_run(tmp_path / "file" / "one"):
+    message = r"^cannot write the output folder '.*one' \(--out\): one of its parents is a file$"
+    with pytest.raises(OSError, match=message), new_run(tmp_path / "file" / "one"):
         pytest.fail("the block must not run")
+
+
+def test_what_cannot_be_written_is_said_of_the_folder_asked_for_and_not_of_the_one_aside(tmp_path, monkeypatch):
+    def read_only(self, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    message = r"^cannot write the output folder '.*one' \(--out\): Permission denied$"
+    with pytest.raises(OSError, match=message), new_run(tmp_path / "one") as run:
+        read_only(run.folder / "a.txt")
+    with pytest.raises(FileNotFoundError, match=r"houses\.csv"), new_run(tmp_path / "one"):
+        (tmp_path / "houses.csv").read_text()  # not of the folder
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(OSError, match=message), new_run(tmp_path / "one"):
+        pytest.fail("the block must not run")
+    assert list(tmp_path.iterdir()) == []
 
 
 PROGRAM = """
