@@ -1,7 +1,8 @@
-"""Whatever a user has (arrays, tensors, frames, lists) as checked float64 NumPy; errors name row and column."""
+"""Whatever a user has (arrays, tensors, frames, lists, numbers) as checked float64; errors name row and column."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ def as_float64(values, argument: str, names: Sequence[str] | None = None, first_
 
     Args:
         values: NumPy array, torch tensor, pandas frame or series, nested list or number, of booleans,
-            integers or floats.
+            integers or floats, as Python objects too.
         argument: Name for the errors.
         names: Names of the columns for the errors, if known.
         first_row: Number of the first row for the errors.
@@ -30,13 +31,13 @@ def as_float64(values, argument: str, names: Sequence[str] | None = None, first_
     if hasattr(values, "iloc"):  # pandas
         return _pandas_as_float64(values, argument, names, first_row)
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(np.float64).filled(np.nan)
+        values = values.astype(np.float64 if values.dtype.kind in "biuf" else object).filled(np.nan)
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{argument} must have rows of one length, got ragged nesting") from error
-    if array.dtype.kind not in "biuf" and array.size:
-        raise TypeError(_not_numbers(np.asarray(values, dtype=object), argument, names, first_row))
+    if array.dtype.kind not in "biuf":
+        return _objects_as_float64(_objects(array, values), argument, names, first_row)
     with np.errstate(over="ignore"):  # a long double too large becomes inf, which the caller refuses by row
         return np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array.astype(np.float64)
 
@@ -72,6 +73,28 @@ def as_number_or_vector(value, name: str) -> float | np.ndarray:
         return float(array.flat[0])
     array.flags.writeable = False
     return array
+
+
+def check_whole_number(value, argument: str, least: int) -> int:
+    """Return an integer of at least some size.
+
+    Args:
+        value: What was given.
+        argument: Name for the error.
+        least: The smallest integer accepted.
+
+    Returns:
+        The integer.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{argument} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{argument} must be {least} or more, got {value}")
+    return int(value)
 
 
 def check_finite(matrix: np.ndarray, argument: str, names: Sequence[str], first_row: int = 0) -> None:
@@ -128,13 +151,33 @@ def names_given(features, feature_names: Iterable | None) -> tuple[str, ...] | N
         Tuple of strings, or `None` where there are none.
 
     Raises:
-        TypeError: If the names are a single string.
+        TypeError: If they are no sequence of names.
     """
-    if isinstance(feature_names, str):
-        raise TypeError(f"feature_names must be a sequence of names, one a column, got the string {feature_names!r}")
     if feature_names is None and hasattr(features, "iloc") and hasattr(features, "columns"):
         feature_names = features.columns
-    return None if feature_names is None else tuple(str(name) for name in feature_names)
+    if feature_names is None:
+        return None
+    if isinstance(feature_names, str | bytes) or not isinstance(feature_names, Iterable):
+        raise TypeError(f"feature_names must be a sequence of names, one a column, got {feature_names!r}")
+    return tuple(name_given(name, "a name in feature_names") for name in feature_names)
+
+
+def name_given(name, argument: str) -> str:
+    """Return the name of a column as text; numbers, which frames may have, become it.
+
+    Args:
+        name: The name as given.
+        argument: What the error calls it.
+
+    Returns:
+        String.
+
+    Raises:
+        TypeError: If it is `None`, or bytes.
+    """
+    if name is None or isinstance(name, bytes):
+        raise TypeError(f"{argument} must be a string, got {name!r}")
+    return str(name)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -146,25 +189,61 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 def _pandas_as_float64(values, argument, names, first_row) -> np.ndarray:
     columns = [values.iloc[:, j] for j in range(values.shape[1])] if values.ndim == 2 else [values]
+    numeric = [column.dtype.kind in "biuf" for column in columns]  # pandas' nullable types have these kinds too
+    if all(numeric):
+        return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    numbers = np.empty((len(values), len(columns)))
     for j, column in enumerate(columns):
-        if column.dtype.kind not in "biuf" and len(column):  # pandas' nullable types have these kinds too
+        if column.dtype == "category":  # its values may be numbers, which then are names
+            wanted = f"{argument} must be booleans, integers or floats"
             raise TypeError(
-                _not_numbers(column.to_numpy(dtype=object)[:, None], argument, [_name(names, j)], first_row)
+                f"{wanted}: column {_name(names, j)!r} is of categories; give indicators of them, or .codes"
             )
-    return np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+        if numeric[j]:
+            numbers[:, j] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            objects = column.to_numpy(dtype=object, na_value=np.nan)[:, None]
+            numbers[:, j] = _objects_as_float64(objects, argument, [_name(names, j)], first_row)[:, 0]
+    return numbers.reshape(values.shape)
 
 
-def _not_numbers(array, argument, names, first_row) -> str:
-    columns = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
-    allowed = (bool, int, float, np.bool_, np.integer, np.floating)
-    found = (j for j in range(columns.shape[1]) if not all(isinstance(value, allowed) for value in columns[:, j]))
-    column = next(found, 0)
-    row = next((i for i, value in enumerate(columns[:, column]) if not _reads_as_number(value)), 0)
-    value = columns[row, column]
-    return (
-        f"{argument} must be booleans, integers or floats: column {_name(names, column)!r} is not, "
-        f"got {value!r} ({type(value).__name__}) in row {first_row + row} (the first row is 0)"
-    )
+def _objects(array: np.ndarray, given) -> np.ndarray:
+    if array.dtype.kind not in "mM":
+        return np.asarray(given, dtype=object)
+    objects = np.empty(array.shape, dtype=object)
+    objects.flat = list(array.flat)  # asarray would make integers of nanoseconds
+    return objects
+
+
+def _objects_as_float64(objects, argument, names, first_row) -> np.ndarray:
+    rows = objects.reshape(objects.shape[0] if objects.ndim else 1, math.prod(objects.shape[1:]))
+    numbers = np.empty(rows.shape)
+    for j in range(rows.shape[1]):
+        floats = [_float(value) for value in rows[:, j]]
+        if None in floats:
+            refused = [row for row, number in enumerate(floats) if number is None]
+            # In a column of text, the first value that does not read as a number says most.
+            row = next((row for row in refused if not _reads_as_number(rows[row, j])), refused[0])
+            value = rows[row, j]
+            raise TypeError(
+                f"{argument} must be booleans, integers or floats: column {_name(names, j)!r} is not, "
+                f"got {value!r} ({type(value).__name__}) in row {first_row + row} (the first row is 0)"
+            )
+        numbers[:, j] = floats
+    return numbers.reshape(objects.shape)
+
+
+def _float(value) -> float | None:
+    """Return a real number as a float, NaN for a missing one, and None for anything else."""
+    if value is None or type(value).__name__ == "NAType":  # pandas.NA, without importing pandas
+        return math.nan
+    real = isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating))
+    if not real or isinstance(value, np.timedelta64):  # which is an np.integer
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer; the caller refuses infinity by row
+        return math.inf if value > 0 else -math.inf
 
 
 def _name(names, column) -> str:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesreg.arrays import as_float64, check_finite, check_names, names_given, read_only
+from bayesreg.arrays import (
+    as_float64,
+    check_finite,
+    check_names,
+    check_whole_number,
+    name_given,
+    names_given,
+    read_only,
+)
 from bayesreg.standardization import Standardization
+from bayesreg.tables import open_table
 
 if TYPE_CHECKING:
     import pandas
@@ -41,8 +48,8 @@ class RegressionData:
         transform: `Standardization`, or `None` where the rows are in their own units.
 
     Raises:
-        TypeError: If a column is not of real numbers (the column is named), or the names are one string.
-        ValueError: If a number is NaN or infinite (row and column are named), or shapes or names do not fit.
+        TypeError: If a column is not of real numbers (the column is named), or a name is no string.
+        ValueError: If a number is missing, NaN or infinite (row and column are named), or shapes or names do not fit.
 
     Example:
         >>> data = RegressionData([[1, 0], [2, 1], [4, 0]], [1.0, 2.5, 4.0], feature_names=["dose", "sex"])
@@ -60,7 +67,7 @@ class RegressionData:
 
     def __post_init__(self):
         names = names_given(self.features, self.feature_names)
-        target_name = str(self.target_name)
+        target_name = name_given(self.target_name, "target_name")
         features = as_float64(self.features, "features", names)
         target = as_float64(self.target, "target", (target_name,))
         if features.ndim != 2:
@@ -134,18 +141,21 @@ class RegressionData:
 
         Args:
             test_fraction: Share of the rows that goes to the second part, between 0 and 1; rounded up to whole rows.
-            seed: Seed of the permutation.
+            seed: Seed of the permutation, below 2**32.
 
         Returns:
             `(train, test)`, both with this data's names and transform.
 
         Raises:
-            ValueError: If the fraction is not inside (0, 1) or leaves a part without rows.
+            TypeError: If the seed is not an integer.
+            ValueError: If the seed is out of range, or the fraction is not inside (0, 1) or leaves a part without rows.
         """
         from sklearn.model_selection import train_test_split
 
-        if not 0 < test_fraction < 1:
-            raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}")
+        if not (isinstance(test_fraction, float | np.floating) and 0 < test_fraction < 1):
+            raise ValueError(f"test_fraction must be a number between 0 and 1, got {test_fraction!r}")
+        if check_whole_number(seed, "seed", 0) >= 2**32:
+            raise ValueError(f"seed must be below 2**32, got {seed}")
         num_test = int(np.ceil(test_fraction * self.num_rows))
         if num_test == self.num_rows:
             raise ValueError(f"test_fraction={test_fraction!r} of {self.num_rows} rows leaves none to train on")
@@ -192,17 +202,28 @@ def simulate_weight_decay(
         num_features: Number of features, each standard normal.
         weight: The one true weight of every feature.
         intercept: The true intercept.
-        noise_scale: Standard deviation of the noise.
+        noise_scale: Standard deviation of the noise, at least 0.
 
     Returns:
         `(train, test)`.
+
+    Raises:
+        TypeError: If the seed or a number of rows or columns is not an integer.
+        ValueError: If one is out of range, or another number is not finite.
 
     Example:
         >>> train, test = simulate_weight_decay(seed=0)
         >>> train.features.shape, test.features.shape
         ((20, 200), (100, 200))
     """
-    generator = np.random.default_rng(seed)
+    sizes = (("num_train", num_train), ("num_test", num_test), ("num_features", num_features))
+    for name, size in sizes:
+        check_whole_number(size, name, 1)
+    for name, number in (("weight", weight), ("intercept", intercept), ("noise_scale", noise_scale)):
+        if as_float64(number, name).ndim or not np.isfinite(number) or (name == "noise_scale" and number < 0):
+            wanted = "a finite number of 0 or more" if name == "noise_scale" else "a finite number"
+            raise ValueError(f"{name} must be {wanted}, got {number!r}")
+    generator = np.random.default_rng(check_whole_number(seed, "seed", 0))
 
     def rows(number: int) -> RegressionData:
         features = generator.standard_normal((number, num_features))
@@ -265,11 +286,7 @@ def read_batches(path: str | PathLike, target: str, rows: int = 100_000) -> Iter
         ...     [batch.num_rows for batch in read_batches(path, target="price", rows=2)]
         [2, 1]
     """
-    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
-        raise TypeError(f"rows must be an integer, got {rows!r}")
-    if rows < 1:
-        raise ValueError(f"rows must be at least 1, got {rows}")
-    return _read(path, target, int(rows))
+    return _read(path, target, check_whole_number(rows, "rows", 1))
 
 
 def require_rows(data: RegressionData, purpose: str) -> RegressionData:
@@ -292,27 +309,15 @@ def require_rows(data: RegressionData, purpose: str) -> RegressionData:
 
 
 def _read(path, target, rows: int | None) -> Iterator[RegressionData]:
-    path = Path(path)
-    formats = {".csv": (_csv_names, _csv_frames), ".parquet": (_parquet_names, _parquet_frames)}
-    if path.suffix.lower() not in formats:
-        raise ValueError(f"path must end in {' or '.join(formats)}, got {str(path)!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"path must be a file, got {str(path)!r}, where there is none")
-    read_names, read_frames = formats[path.suffix.lower()]
-    names = read_names(path)
-    if "" in names:
-        position = names.index("")
-        cause = "" if position else "; where pandas wrote its index there, write the file with to_csv(..., index=False)"
-        wanted = f"{path.name} must have a name for each column"
-        raise ValueError(f"{wanted}, got none for column {position + 1} of {len(names)}{cause}")
+    file, names, frames = open_table(path, rows)
     if target not in names:
-        raise ValueError(f"target must be a column of {path.name}, got {target!r}; its columns are {', '.join(names)}")
+        raise ValueError(f"target must be a column of {file}, got {target!r}; its columns are {', '.join(names)}")
     features = list(names)
     features.remove(target)
     if not features:
-        raise ValueError(f"{path.name} must have a column besides the target {target!r}, got none")
+        raise ValueError(f"{file} must have a column besides the target {target!r}, got none")
     check_names(features, len(features), target)
-    return _batches(path.name, read_frames(path, names, rows), features, target)
+    return _batches(file, frames, features, target)
 
 
 def _batches(file: str, frames: Iterator[pandas.DataFrame], features: list[str], target: str):
@@ -328,54 +333,3 @@ def _batches(file: str, frames: Iterator[pandas.DataFrame], features: list[str],
         first_row += len(frame)
     if not first_row:
         raise ValueError(f"{file} must have rows below its header, got none")
-
-
-def _csv_names(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = (line for line in csv.reader(file, skipinitialspace=True) if line)
-        try:
-            names, first = next(lines, []), next(lines, [])
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error
-    if not names:
-        raise ValueError(f"{path.name} must have a header and rows, got an empty file")
-    if len(names) == 1 and (found := next((mark for mark in ";\t|" if mark in names[0]), None)):
-        wanted = f"{path.name} must have commas between its columns, and points in its numbers"
-        raise ValueError(f"{wanted}, got {found!r} in its header {names[0]!r}")
-    if len(first) > len(names):  # pandas would take the first column for an index, or drop the last
-        raise ValueError(f"{path.name} must have a name for each column, got {len(names)} for {len(first)} columns")
-    return names
-
-
-def _csv_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
-    import pandas
-
-    # The names as they stand in the file: pandas would rename some. One type for a column: not one for each part of it.
-    options = {"header": 0, "names": names, "skipinitialspace": True, "low_memory": False}
-    if tuple(int(part) for part in pandas.__version__.split(".")[:2]) < (3, 1):
-        options["float_precision"] = "round_trip"  # older readers are off by an ulp at times without
-    try:
-        with pandas.read_csv(path, iterator=True, chunksize=rows, **options) as reader:
-            yield from reader
-    except (pandas.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error
-
-
-def _parquet_names(path: Path) -> list[str]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        schema = parquet.read_schema(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path.name} must be a Parquet file: {error}") from error
-    return [str(name) for name in schema.empty_table().to_pandas().columns]
-
-
-def _parquet_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
-    from pyarrow import parquet
-
-    # A buffer, so that a row group which is the whole file is not held whole.
-    with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=rows) if rows else [file.read()]:
-            yield batch.to_pandas().set_axis(names, axis=1)  # pandas' own names need not be strings

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from bayesreg.arrays import check_whole_number
+
 
 def chain_seed(seed: int, chain: int) -> int:
     """Return the seed of one chain, from the chain-th child that NumPy's ``SeedSequence(seed)`` spawns.
@@ -31,12 +33,8 @@ def chain_seed(seed: int, chain: int) -> int:
         >>> chain_seed(0, 1) == chain_seed(1, 0)
         False
     """
-    for name, value in (("seed", seed), ("chain", chain)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < 0:
-            raise ValueError(f"{name} must be 0 or more, got {value}")
-    return _first_word(np.random.SeedSequence(int(seed), spawn_key=(int(chain),)))
+    seed, chain = check_whole_number(seed, "seed", 0), check_whole_number(chain, "chain", 0)
+    return _first_word(np.random.SeedSequence(seed, spawn_key=(chain,)))
 
 
 @contextmanager

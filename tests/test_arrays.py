@@ -34,6 +34,10 @@ EXPECTED = np.array([[1.0, 0.0], [2.0, 1.0], [-3.0, 1.0]])
         pd.DataFrame({"a": [1, 2, -3], "b": [False, True, True]}),
         pd.DataFrame({"a": pd.array([1, 2, -3], dtype="Int64"), "b": pd.array([False, True, True], dtype="boolean")}),
         pd.DataFrame({"a": np.float32([1, 2, -3]), "b": [0, 1, 1]}, index=[5, 5, 7]),
+        EXPECTED.astype(object),
+        np.array([[1, False], [np.float32(2), np.bool_(True)], [np.int8(-3), 1.0]], dtype=object),
+        pd.DataFrame({"a": [1, 2, -3], "b": [False, True, True]}).to_numpy(),
+        pd.DataFrame({"a": [1, 2, -3], "b": [False, 1, 1.0]}, dtype=object),
     ],
 )
 def test_numbers_of_every_kind_become_contiguous_float64(values):
@@ -60,15 +64,17 @@ def test_contiguous_float64_is_not_copied():
         ([[1, "2"], [3, "four"]], r"column 'b'.*'four' \(str\) in row 11"),
         ([["one", 2], [3, 4]], r"column 'a'.*'one' \(str\) in row 10"),
         (np.array([["1", "2"], ["3", "4"]]), r"column 'a'.*'1' \(str\) in row 10"),
-        ([[1, None], [3, 4]], r"column 'b'.*None \(NoneType\) in row 10"),
+        (np.array([[1, "2"], [3, 4]], dtype=object), r"column 'b'.*'2' \(str\) in row 10"),
+        (pd.DataFrame({"a": [1, None, "2"]}), r"column 'a'.*'2' \(str\) in row 12"),
         ([[1, 2j], [3, 4]], r"column 'b'.*2j \(complex\) in row 10"),
         (torch.tensor([[1, 2], [3, 4j]]), r"column 'a'.*\(complex\) in row 10"),
         ([[1, decimal.Decimal(2)], [3, decimal.Decimal(4)]], r"column 'b'.*\(Decimal\) in row 10"),
-        (np.array([["2020-01-01", "2020-01-02"]], dtype="datetime64[D]"), r"column 'a'.*\(date\) in row 10"),
+        (np.array([["2020-01-01", "2020-01-02"]], dtype="datetime64[D]"), r"column 'a'.*\(datetime64\) in row 10"),
+        (np.array([[1, 2]], dtype="timedelta64[ns]"), r"column 'a'.*\(timedelta64\) in row 10"),
         (pd.DataFrame({"a": [1, 2], "b": ["1", "x"]}), r"column 'b'.*'x' \(str\) in row 11"),
         (pd.DataFrame({"a": [1, 2], "b": [1, "x"]}), r"column 'b'.*'x' \(str\) in row 11"),
         (pd.DataFrame({"a": [1, 2], "b": [1j, 2]}), r"column 'b'.*1j \(complex\) in row 10"),
-        (pd.DataFrame({"a": pd.Categorical([1, 2]), "b": [1, 2]}), r"column 'a'.*in row 10"),
+        (pd.DataFrame({"a": pd.Categorical([1, 2]), "b": [1, 2]}), "column 'a' is of categories"),
         (pd.DataFrame({"a": [1, 2], "b": [datetime.datetime(2020, 1, 1)] * 2}), r"column 'b'.*\(Timestamp\) in row 10"),
         (pd.DataFrame({"a": [1, 2], "b": [pd.Timedelta(1)] * 2}), r"column 'b'.*\(Timedelta\) in row 10"),
     ],
@@ -89,10 +95,18 @@ def test_ragged_nesting_is_refused():
         np.ma.masked_array([[1, 2], [3, 4]], mask=[[False, False], [False, True]]),
         pd.DataFrame({"a": [1, 3], "b": pd.array([2, None], dtype="Int64")}),
         pd.DataFrame({"a": [1, 3], "b": [2.0, None]}),
+        [[1, 2], [3, None]],
+        np.array([[1, 2], [3, pd.NA]]),
+        np.ma.masked_array(np.array([[1, 2], [3, 4]], dtype=object), mask=[[False, False], [False, True]]),
+        pd.DataFrame({"a": [True, 3], "b": [2, None]}, dtype=object),
     ],
 )
 def test_missing_entries_are_nan(values):
     np.testing.assert_array_equal(as_float64(values, "x"), [[1, 2], [3, np.nan]])
+
+
+def test_integers_beyond_64_bits_are_numbers_and_beyond_float64_infinite():
+    assert as_float64([[2**64, 10**400], [1, -(10**400)]], "x").tolist() == [[2.0**64, np.inf], [1.0, -np.inf]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -105,7 +105,11 @@ def test_rows_that_do_not_fit_are_refused(features, target, names, found):
         ([[1.0], [2.0]], ["1", "2"], None, "target .*column 'y'"),
         ([[1.0], [2.0]], pd.Series([1.0, "2"]), None, "target .*column 'y'.*row 0|target .*column 'y'.*'2'"),
         ([[1.0 + 1j], [2.0]], [1.0, 2.0], None, "column 'x0'"),
-        (np.zeros((2, 2)), [1.0, 2.0], "ab", "got the string 'ab'"),
+        ([[1.0], [2.0]], [1.0, None, "2"], None, "target .*column 'y'.*'2'"),
+        (np.zeros((2, 2)), [1.0, 2.0], "ab", "feature_names must be a sequence .*got 'ab'"),
+        (np.zeros((2, 2)), [1.0, 2.0], 5, "feature_names must be a sequence .*got 5"),
+        (np.zeros((2, 2)), [1.0, 2.0], ["a", None], "a name in feature_names must be a string, got None"),
+        (np.zeros((2, 2)), [1.0, 2.0], [b"a", b"b"], "got b'a'"),
     ],
 )
 def test_what_is_no_number_is_refused_by_name(features, target, names, found):
@@ -128,10 +132,18 @@ def test_splitting_is_a_seeded_permutation_that_keeps_the_units():
     assert not np.array_equal(data.split(0.25, seed=4)[0].features, train.features)
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, np.nan, 0.99])
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, np.nan, 0.99, "a", None])
 def test_a_split_without_rows_on_a_side_is_refused(fraction):
     with pytest.raises(ValueError, match="test_fraction"):
         RegressionData(np.eye(5), np.arange(5)).split(fraction)
+
+
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, ValueError), (2**32, ValueError), (0.5, TypeError), (None, TypeError)]
+)
+def test_a_split_needs_a_seed(seed, error):
+    with pytest.raises(error, match="seed must be"):
+        RegressionData(np.eye(5), np.arange(5)).split(0.5, seed=seed)
 
 
 def test_rows_are_required_by_name_of_what_was_given():
@@ -166,6 +178,25 @@ def test_the_weight_decay_experiment_is_the_books():
     np.testing.assert_array_equal(simulate_weight_decay(seed=0)[1].target, test.target)
     assert not np.array_equal(simulate_weight_decay(seed=1)[0].target, train.target)
     assert not np.array_equal(more.features[0], many.features[0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1},
+        {"seed": None},
+        {"num_train": 0},
+        {"num_test": 2.0},
+        {"num_features": -3},
+        {"weight": np.nan},
+        {"intercept": "0"},
+        {"noise_scale": -1},
+        {"noise_scale": [1.0]},
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_by_name(wrong):
+    with pytest.raises((TypeError, ValueError), match=f"^{next(iter(wrong))} must be"):
+        simulate_weight_decay(**wrong)
 
 
 def test_no_random_state_is_touched():
@@ -300,6 +331,8 @@ def test_files_that_cannot_be_read_are_refused_at_once(read, tmp_path):
         ("a;y\n1,5;2,5\n", "must have commas"),
         ("a\ty\n1\t2\n", r"must have commas .*got '\\t'"),
         ("a,y\n1,2,3\n4,5,6\n", "a name for each column, got 2 for 3"),
+        ("a,y\n  \n9,1,2\n8,3,4\n", "a name for each column, got 2 for 3"),
+        ("a,y\n \t\n\n0,1,2\n1,3,4\n", "a name for each column, got 2 for 3"),
         ("a,y\n1,2\n4,5,6\n", "Expected 2 fields"),
         ("a,y\n1,2\n4\n", "got nan in column 'y', row 1 "),
         ("a,y\n1,2\n4,\n", "got nan in column 'y', row 1 "),
@@ -318,7 +351,7 @@ def test_broken_csv_is_refused(text, found, tmp_path):
 
 def test_a_byte_order_mark_quotes_blanks_and_empty_lines_are_no_harm(tmp_path):
     path = tmp_path / "odd.csv"
-    path.write_bytes('\n"größe, m", y\n\n1, 2\n3, "4"\n'.encode("utf-8-sig"))
+    path.write_bytes('\n \t\n"größe, m", y\n\n  \n1, 2\n\t\n3, "4"\n'.encode("utf-8-sig"))
     data = read_table(path, "y")
     assert data.feature_names == ("größe, m",)
     assert data.features.tolist() == [[1.0], [3.0]] and data.target.tolist() == [2.0, 4.0]
@@ -358,6 +391,42 @@ def test_batches_of_one_row_group_are_not_held_whole(tmp_path):
 def test_the_rows_of_a_batch_are_checked_at_once(rows, error):
     with pytest.raises(error, match=f"rows must be .*, got {rows}"):
         read_batches("never read.csv", "y", rows=rows)
+
+
+def test_a_batch_may_be_larger_than_any_file(write):
+    (batch,) = read_batches(write(FRAME), "price", rows=10**30)
+    np.testing.assert_array_equal(batch.target, FRAME["price"])
+
+
+@pytest.mark.parametrize("read", [read_table, read_batches])
+@pytest.mark.parametrize("path", [None, 3, b"table.csv"])
+def test_what_is_no_path_is_refused_by_name(read, path):
+    with pytest.raises(TypeError, match="path must be a string or a path, got"):
+        read(path, "y")
+
+
+def test_the_verdict_on_a_cell_does_not_depend_on_the_rows_beside_it(tmp_path):
+    path = tmp_path / "mixed.csv"
+    path.write_text("a,b,y\nTrue,-1,1\n2.5,18446744073709551615,2\nFALSE,0.1,18446744073709551616\n")
+    for batch in [read_table(path, "y")], read_batches(path, "y", rows=1):
+        features, target = zip(*((data.features, data.target) for data in batch), strict=True)
+        assert np.vstack(features).tolist() == [[1.0, -1.0], [2.5, 2.0**64], [0.0, 0.1]]
+        assert np.concatenate(target).tolist() == [1.0, 2.0, 2.0**64]
+    path.write_text("a,y\nTrue,1\n1_000,2\n")
+    with pytest.raises(TypeError, match="column 'a'.*'1_000'.* in row 1"):
+        read_table(path, "y")
+    with pytest.raises(TypeError, match="column 'a'.*'1_000'.* in row 1"):
+        list(read_batches(path, "y", rows=1))
+
+
+def test_missing_entries_are_refused_as_such_in_every_kind_of_column(tmp_path):
+    for column in ([True, None], [None, None], ["", None]):
+        parquet.write_table(pyarrow.table({"a": column, "y": [1, 2]}), path := tmp_path / "table.parquet")
+        error, found = (TypeError, "''") if "" in column else (ValueError, "got nan in column 'a'")
+        with pytest.raises(error, match=found):
+            read_table(path, "y")
+    with pytest.raises(ValueError, match="got nan in column 'x0', row 1 "):
+        RegressionData([[1], [None]], [1, 2])
 
 
 def test_importing_brings_neither_torch_nor_pandas():
