@@ -7,35 +7,83 @@ Exit status: 0 fine; 1 a verdict or a convergence check failed; 2 bad input, or 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+import bayesreg
 from bayesreg import console as show
 from bayesreg.run_directory import environment, new_run, strict_json
-from bayesreg.settings import RunSettings, parse_scale, read_toml
+from bayesreg.settings import RunSettings, check_seed, parse_scale, read_toml
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
+# What the package's errors call a thing in Python, and what it is called here.
+IN_WORDS_OF_CONVERT = {rf"\b{name}\b": flag for name, flag in show.FLAGS.items()}
+IN_WORDS_OF_A_RUN = {
+    r"\b\w+\((\w+)=\.\.\.\)": r"\1",
+    r"\bprior_scale=": "--scale a number,",
+    r"\bnoise_scale=": "--noise-scale",
+    r"\bsample\(\)": "`bayesreg run`",
+    r"\bdist\.LogNormal\b(?!\()": '--noise-scale "LogNormal(0, 1)"',
+    r"\bdist\.InverseGamma\b(?!\()": '"InverseGamma(1, 1)"',
+    r"\bdist\.(?=[A-Z])": "",
+}
+
 
 class _Commands(TyperGroup):
-    """Says what is wrong with the input in a line, for every command alike."""
+    """Says what is wrong with the input, and what a library warns of, in a line, for every command alike."""
 
     def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # of a figure: it has boxes for these letters
+            warnings.showwarning = lambda message, *_: _say(message)
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("bayesreg: interrupted; nothing was written", err=True)
+            _say("interrupted; nothing was written")
             raise typer.Exit(INTERRUPTED) from None
         except (ValueError, TypeError, OSError) as error:
             if os.environ.get("BAYESREG_TRACEBACK"):
                 raise
-            typer.echo(f"bayesreg: {' '.join(str(error).split())}", err=True)
+            text, words = str(error), IN_WORDS_OF_CONVERT if ctx.invoked_subcommand == "convert" else IN_WORDS_OF_A_RUN
+            for theirs, ours in words.items():
+                text = re.sub(theirs, ours, text)
+            _say(text)
             raise typer.Exit(BAD_INPUT) from error
+
+
+def _say(message: object) -> None:
+    typer.echo(f"bayesreg: {' '.join(str(message).split())}", err=True)
+
+
+def _whole(text: str) -> int | str:
+    return _read(int, text)
+
+
+def _number(text: str) -> float | str:
+    return _read(float, text)
+
+
+def _read(kind: type, text: str) -> Any:
+    """Return a number; what is none goes on as it was typed, to the check that names what is accepted."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _option(flag: str, help: str, parser: Any) -> Any:
+    return typer.Option(flag, help=help, parser=parser, metavar={_whole: "INTEGER", _number: "NUMBER"}[parser])
 
 
 app = typer.Typer(
@@ -61,21 +109,38 @@ Scale = Annotated[
 Loc = Annotated[str | None, typer.Option(help="Prior location: a number, or one a feature.")]
 Relative = Annotated[bool | None, typer.Option(help="Multiply the prior scale by the noise scale.")]
 Noise = Annotated[str | None, typer.Option(help="Noise scale: a number, or a distribution (default: HalfNormal(1.0)).")]
-Seed = Annotated[int | None, typer.Option(help="Seeds every random number (default: 0).")]
+Seed = Annotated[int | None, _option("--seed", "Seeds every random number (default: 0).", _whole)]
 Intercept = Annotated[bool | None, typer.Option(help="An unpenalised intercept (default: yes).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bayesreg {bayesreg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def convert(
     convention: Annotated[str, typer.Option(help="Whose penalty it is, such as torch-mse-mean or sklearn-lasso.")] = "",
-    l2: Annotated[float | None, typer.Option("--l2", help="L2 strength, as typed in that convention.")] = None,
-    l1: Annotated[float | None, typer.Option("--l1", help="L1 strength, as typed in that convention.")] = None,
+    l2: Annotated[float | None, _option("--l2", "L2 strength, as typed in that convention.", _number)] = None,
+    l1: Annotated[float | None, _option("--l1", "L1 strength, as typed in that convention.", _number)] = None,
     prior: Annotated[str, typer.Option(help="Instead of a penalty: gaussian or laplace.")] = "",
-    prior_scale: Annotated[float | None, typer.Option(help="The scale of that prior.")] = None,
-    noise_scale: Annotated[float | None, typer.Option(help="Standard deviation of the noise.")] = None,
-    rows: Annotated[int | None, typer.Option(help="Number of rows.")] = None,
-    target_scale: Annotated[float | None, typer.Option(help="Standard deviation of the target (divisor n).")] = None,
-    steps_per_epoch: Annotated[int | None, typer.Option(help="Optimizer steps an epoch.")] = None,
+    prior_scale: Annotated[float | None, _option("--prior-scale", "The scale of that prior.", _number)] = None,
+    noise_scale: Annotated[float | None, _option("--noise-scale", "Standard deviation of the noise.", _number)] = None,
+    rows: Annotated[int | None, _option("--rows", "Number of rows.", _whole)] = None,
+    target_scale: Annotated[
+        float | None, _option("--target-scale", "Standard deviation of the target (divisor n).", _number)
+    ] = None,
+    steps_per_epoch: Annotated[int | None, _option("--steps-per-epoch", "Optimizer steps an epoch.", _whole)] = None,
     json: Json = False,
 ) -> None:
     """Say which prior a penalty strength stands for, and the same penalty in every other library's words."""
@@ -124,17 +189,13 @@ def _translated(
     if convention or strengths:
         if not (convention and strengths):
             raise ValueError("a penalty needs --convention and a strength: --l2, --l1, or both")
-        line = (
-            ", ".join(f"{kind.upper()} strength {value:g}" for kind, value in strengths.items()) + f" in {convention}"
-        )
-        return translate_penalty(strengths, convention, **knowledge), {"convention": convention, **strengths}, line
+        found = translate_penalty(strengths, convention, **knowledge)
+        typed = ", ".join(f"{kind.upper()} strength {value:g}" for kind, value in strengths.items())
+        return found, {"convention": convention, **strengths}, f"{typed} in {convention}"
     if not (prior and scale is not None):
         raise ValueError("a prior needs --prior and --prior-scale")
-    return (
-        translate_prior(prior, scale, **knowledge),
-        {"prior": prior, "scale": scale},
-        f"{prior} prior of scale {scale:g}",
-    )
+    found = translate_prior(prior, scale, **knowledge)
+    return found, {"prior": prior, "scale": scale}, f"{prior} prior of scale {scale:g}"
 
 
 @app.command()
@@ -176,16 +237,18 @@ def run(
     noise_scale: Noise = None,
     intercept: Intercept = None,
     method: Annotated[str | None, typer.Option(help="auto (default), exact, svi or pyro-nuts.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Draws a chain.")] = None,
-    tune: Annotated[int | None, typer.Option(help="Warm-up steps a chain.")] = None,
-    chains: Annotated[int | None, typer.Option(help="Number of chains.")] = None,
+    draws: Annotated[int | None, _option("--draws", "Draws a chain.", _whole)] = None,
+    tune: Annotated[
+        int | None, _option("--tune", "Warm-up steps a chain of pyro-nuts; exact and svi have none.", _whole)
+    ] = None,
+    chains: Annotated[int | None, _option("--chains", "Number of chains.", _whole)] = None,
     seed: Seed = None,
     device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:INDEX.")] = None,
     out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Draw from the posterior of your own data; write draws, summaries, a figure and a manifest."""
+    """Draw from the posterior of your own data; write draws, summaries, figures and a manifest."""
     settings = _settings(ctx)
     stages = show.Stages()
     with new_run(_folder_of(settings), force=force) as written:
@@ -230,18 +293,20 @@ def compare(
     else:
         out = show.console()
         show.show_comparison(out, found)
-        show.explain_comparison(out)
+        show.explain_comparison(out, found)
     _finish(found.passed)
 
 
 @app.command()
 def demo(
     out: Annotated[str, typer.Option(help="The folder to write.")] = "runs/demo",
-    seed: Annotated[int, typer.Option(help="Seeds every random number.", min=0)] = 0,
+    seed: Seed = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Show what the package is for, on real data, in under a minute."""
+    seed = 0 if seed is None else seed
+    check_seed(seed)
     stages = show.Stages()
     with new_run(out, force=force) as written:
         from bayesreg.runs import run_demo

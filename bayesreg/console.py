@@ -20,17 +20,23 @@ from bayesreg.translation import Translation
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesreg.comparison import Comparison
+    from bayesreg.comparison import Comparison, Route
     from bayesreg.posterior import Posterior
     from bayesreg.runs import Demonstration, Sampled
 
+# The flags of `bayesreg convert`, by what its errors and its needs call them.
 FLAGS = {
     "num_rows": "--rows",
     "noise_scale": "--noise-scale",
     "target_scale": "--target-scale",
     "steps_per_epoch": "--steps-per-epoch",
+    "prior_scale": "--prior-scale",
+    "L2 strength": "--l2",
+    "L1 strength": "--l1",
 }
 MOST_ROWS = 40
+# Engines whose draws are independent: no chain that R-hat and ESS could judge.
+INDEPENDENT = ("exact", "svi")
 SYMBOLS = {"gaussian": "standard deviation t", "laplace": "mean absolute value b"}
 
 
@@ -180,30 +186,59 @@ def show_comparison(out: Console, found: Comparison) -> None:
     label(out, "Penalty", f"{kind}{shown} ({found.penalty.convention}), at noise scale {number(found.noise_scale, 6)}")
     difference = "|dw|" if found.unique else "|dfit|"
     made = table("route to the MAP", "gap", "allowed", "KKT", difference, "zeros", "sec", "verdict")
-    for route in found.routes:
+
+    def add(route: Route, name: str | Text, seconds: str, outcome: Text) -> None:
         apart = route.weight_difference if found.unique else route.fit_difference
         sizes = [_tiny(value) for value in (route.relative_gap, route.tolerance, route.kkt_residual, apart)]
-        made.add_row(route.name, *sizes, str(route.zeros), f"{route.seconds:.2f}", verdict(route.passed))
+        made.add_row(name, *sizes, str(route.zeros), seconds, outcome)
+
+    for route in found.routes:
+        add(route, route.name, f"{route.seconds:.2f}", verdict(route.passed))
     for route in found.wrong:
-        sizes = [
-            _tiny(route.relative_gap),
-            _tiny(route.tolerance),
-            _tiny(route.kkt_residual),
-            _tiny(route.weight_difference),
-        ]
         caught = verdict(False) if route.passed else Text("caught", style="green")
-        made.add_row(Text(f"wrong: {route.name}", style="dim"), *sizes, str(route.zeros), "", caught)
+        outcome = Text("same fit", style="dim") if _same_point(route) else caught
+        add(route, Text(f"wrong: {route.name}", style="dim"), "", outcome)
     out.print(made)
 
 
-def explain_comparison(out: Console) -> None:
-    """Print what the columns of `show_comparison` mean."""
-    out.print(
-        "gap: how far the objective can be above its minimum, relative to its value at no weights; proven, not "
-        "estimated. KKT: how far the optimality conditions are from holding. |dw|: largest difference of a weight from "
-        "the first route's. At half or twice the lambda the same test must fail.",
-        style="dim",
-    )
+def explain_comparison(out: Console, *found: Comparison) -> None:
+    """Print what the columns of `show_comparison` mean, those that are in its tables.
+
+    Args:
+        out: Where to print.
+        *found: The comparisons that were printed.
+    """
+    kinds = {comparison.penalty.kind for comparison in found}
+    words = []
+    if kinds != {"none"}:
+        words.append(
+            "gap: how far the objective can be above its minimum, relative to its value at no weights; proven, not "
+            "estimated."
+        )
+    words.append("KKT: how far the optimality conditions are from holding" + _about_kkt(kinds))
+    if any(comparison.unique for comparison in found):
+        words.append("|dw|: largest difference of a weight from the first route's.")
+    if not all(comparison.unique for comparison in found):
+        words.append(
+            "|dfit|: root mean square difference of the fitted values from the first route's, as more than one set of "
+            "weights may attain the minimum."
+        )
+    wrong = [route for comparison in found for route in comparison.wrong]
+    if not all(map(_same_point, wrong)):
+        words.append("At half or twice the lambda the same test must fail.")
+    if same := dict.fromkeys(route.name for route in wrong if _same_point(route)):
+        words.append(f"{' and '.join(same)}: the same fit on these data, so there is nothing to catch.")
+    out.print(" ".join(words), style="dim")
+
+
+def _about_kkt(kinds: set[str]) -> str:
+    if "l1" in kinds:
+        return "; where a weight is almost 0 but not 0 (AutoDelta, subgradient) it can be large at a tiny gap."
+    return "; without a penalty, it is what must be within the allowed." if kinds == {"none"} else "."
+
+
+def _same_point(route: Route) -> bool:
+    return getattr(route, "same_point", False)
 
 
 def show_run(out: Console, sampled: Sampled, folder: str) -> None:
@@ -214,10 +249,21 @@ def show_run(out: Console, sampled: Sampled, folder: str) -> None:
         sampled: The posterior, its summaries and what its checks said.
         folder: The folder that was written.
     """
-    label(out, "Posterior", _described(sampled.posterior))
+    posterior = sampled.posterior
+    label(out, "Posterior", _described(posterior))
+    if posterior.details["message"] not in sampled.warnings:  # those are with the checks
+        label(out, "Engine", posterior.details["message"])
+    if posterior.method == "svi":
+        label(
+            out,
+            "",
+            "An approximation, not exact sampling: independent draws from a Gaussian fitted in unconstrained "
+            "coordinates, too narrow where none fits; a k-hat above 0.7 says that it is far from the posterior.",
+        )
     for units, summary in sampled.summaries.items():
-        out.print(summary_table(summary, title=f"{units} units"))
+        out.print(summary_table(summary, f"{units} units", chain=posterior.method not in INDEPENDENT))
     label(out, "Checks", *_checked(sampled))
+    _show_missing_figures(out, [sampled])
     label(out, "Written", folder, whole=True)
 
 
@@ -239,7 +285,7 @@ def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None
     heading(out, "2  Is the penalised fit the MAP under that prior?")
     for part in parts:
         show_comparison(out, part.comparison)
-    explain_comparison(out)
+    explain_comparison(out, *(part.comparison for part in parts))
     heading(out, "3  What does the rest of the posterior look like? (the noise learned)")
     for part in parts:
         posterior = part.sampled.posterior
@@ -247,6 +293,7 @@ def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None
         label(out, part.prior.kind.capitalize(), draws, *_checked(part.sampled))
         out.print(both_units(part))
     label(out, "Verdicts", verdict(all(part.passed for part in parts)))
+    _show_missing_figures(out, [part.sampled for part in parts])
     label(out, "Written", folder, whole=True)
     label(out, "", "posterior-*.nc, summary-*.csv, comparison.json,")
     label(out, "", "figures/*.png, manifest.json")
@@ -278,23 +325,27 @@ def heading(out: Console, text: str) -> None:
     out.print(text, style="bold")
 
 
-def summary_table(summary: pd.DataFrame, title: str) -> Table:
+def summary_table(summary: pd.DataFrame, title: str, chain: bool = True) -> Table:
     """Return a posterior's summary as a table of at most 40 rows.
 
     Args:
         summary: What `Posterior.summary` gave.
         title: The title.
+        chain: Whether R-hat and ESS mean something: the draws are of a Markov chain.
 
     Returns:
-        The table.
+        The table; a learned prior scale, which is one a feature in original units, is left to the file there.
     """
-    made = table("", "mean", "sd", "90% interval", "R-hat", "ESS", title=title)
-    for name, row in summary.head(MOST_ROWS).iterrows():
+    made = table("", "mean", "sd", "90% interval", *["R-hat", "ESS"] * chain, title=title)
+    one_a_feature = summary.index.str.startswith("prior_scale[")
+    for name, row in summary[~one_a_feature].head(MOST_ROWS).iterrows():
         mean, interval = _mean_and_interval(row)
-        sd, ess = rounded(row["sd"], row["sd"]), min(row["ess_bulk"], row["ess_tail"])
-        made.add_row(str(name), mean, sd, interval, rounded(row["r_hat"], 0.1), rounded(ess, 100.0))
-    if len(summary) > MOST_ROWS:
-        made.add_row(f"... {len(summary) - MOST_ROWS} more in the file", *[""] * 5)
+        ess = min(row["ess_bulk"], row["ess_tail"])
+        judged = [rounded(row["r_hat"], 0.1), rounded(ess, 100.0)] if chain else []
+        made.add_row(str(name), mean, rounded(row["sd"], row["sd"]), interval, *judged)
+    if left := len(summary) - made.row_count:
+        what = " (prior_scale)" if left == one_a_feature.sum() else ""
+        made.add_row(f"... {left} more in the file{what}")
     return made
 
 
@@ -317,6 +368,11 @@ def _described(posterior: Posterior) -> str:
 
 def _checked(sampled: Sampled) -> list[str | Text]:
     return [verdict(False), " " + "; ".join(sampled.warnings)] if sampled.warnings else [verdict(True)]
+
+
+def _show_missing_figures(out: Console, sampled: Sequence[Sampled]) -> None:
+    for reason in (reason for one in sampled for reason in one.missing_figures):
+        label(out, "Figures", Text("not drawn: ", style="yellow"), reason)
 
 
 def _words(part: Demonstration, num_rows: int) -> tuple[str, str, str]:

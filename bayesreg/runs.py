@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +50,13 @@ class Sampled:
         posterior: The posterior, as sampled.
         summaries: Its summaries by units: ``original``, and ``standardized`` where the data were.
         warnings: What the convergence checks found; empty where they passed.
+        missing_figures: Which figures could not be drawn, and why.
     """
 
     posterior: Posterior
     summaries: Mapping[str, pd.DataFrame]
     warnings: list[str]
+    missing_figures: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the engine, its verdict and the evidence in the words of JSON."""
@@ -63,6 +65,7 @@ class Sampled:
             "engine": details,
             "converged": not self.warnings,
             "warnings": self.warnings,
+            "missing_figures": self.missing_figures,
             "log_evidence": self.posterior.log_evidence,
         }
 
@@ -114,13 +117,9 @@ def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
     with stages("sampling", spinner=False):
         posterior, found = _sample(model, data, settings.method, seed=settings.seed, device=settings.device, **asked)
     with stages("writing"):
-        from bayesreg.plots import plot_posterior_intervals
-
         sampled = Sampled(posterior, write_posterior(run.folder, posterior), found)
         (run.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
-        with _figures(run.folder / "figures") as save:
-            save("intervals", plot_posterior_intervals(posterior).figure)
-        _draw_diagnostics(run.folder / "figures", posterior)
+        _draw_run(run.folder / "figures", sampled)
     run.manifest |= {
         "command": "run",
         "seed": settings.seed,
@@ -184,37 +183,62 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.rename_axis("name").reset_index().to_dict("records")
 
 
+def _draw_run(folder: Path, sampled: Sampled) -> None:
+    from bayesreg.plots import plot_posterior_intervals
+
+    figures = {"intervals": lambda: plot_posterior_intervals(sampled.posterior).figure}
+    _write_figures(folder, sampled, figures)
+    _draw_diagnostics(folder, sampled)
+
+
 def _draw_demonstration(folder: Path, part: Demonstration) -> None:
     from bayesreg.plots import plot_map_against_fit, plot_posterior_intervals, plot_prior_and_penalty
 
-    estimate, fit, kind = part.comparison.estimate, part.penalised_fit, part.prior.kind
-    posterior = part.sampled.posterior
-    with _figures(folder, f"-{kind}") as save:
-        axes = plot_prior_and_penalty(part.prior, noise_scale=estimate.noise_scale, num_rows=posterior.data.num_rows)
-        save("prior-and-penalty", axes[0].figure)
-        save("map-against-fit", plot_map_against_fit(estimate, fit).figure)
-        save("intervals", plot_posterior_intervals(posterior, estimate, fit).figure)
+    estimate, fit, posterior = part.comparison.estimate, part.penalised_fit, part.sampled.posterior
+    knowledge = {"noise_scale": estimate.noise_scale, "num_rows": posterior.data.num_rows}
+    figures = {
+        "prior-and-penalty": lambda: plot_prior_and_penalty(part.prior, **knowledge)[0].figure,
+        "map-against-fit": lambda: plot_map_against_fit(estimate, fit).figure,
+        "intervals": lambda: plot_posterior_intervals(posterior, estimate, fit).figure,
+    }
+    _write_figures(folder, part.sampled, figures, f"-{part.prior.kind}")
     if posterior.method != "exact":  # independent draws have no chain to diagnose
-        _draw_diagnostics(folder, posterior, f"-{kind}")
+        _draw_diagnostics(folder, part.sampled, f"-{part.prior.kind}")
 
 
-def _draw_diagnostics(folder: Path, posterior: Posterior, name: str = "") -> None:
+def _draw_diagnostics(folder: Path, sampled: Sampled, name: str = "") -> None:
     from bayesreg.plots import plot_diagnostics
 
-    with _figures(folder, name) as save:
-        for kind, collection in plot_diagnostics(posterior).items():
-            save(kind, collection)
+    _write_figures(folder, sampled, {"diagnostics": lambda: plot_diagnostics(sampled.posterior)}, name)
 
 
-@contextmanager
-def _figures(folder: Path, name: str = "") -> Iterator[Callable[[str, Any], None]]:
-    """Give a function that writes a figure; close what was opened meanwhile, and nothing else."""
+def _write_figures(folder: Path, sampled: Sampled, figures: Mapping[str, Callable[[], Any]], name: str = "") -> None:
+    """Write the figure, or the figures by kind, that each function draws; close what was opened, and nothing else.
+
+    A figure that cannot be drawn must not cost the draws: ``sampled.missing_figures`` says so. One that cannot be
+    written is an error like any other file's.
+    """
     import matplotlib.pyplot as plt
+
+    @contextmanager
+    def optional(kind: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            sampled.missing_figures.append(f"{kind}{name} ({type(error).__name__}: {' '.join(str(error).split())})")
 
     folder.mkdir(exist_ok=True)
     before = set(plt.get_fignums())
     try:
-        yield lambda kind, figure: figure.savefig(folder / f"{kind}{name}.png", dpi=150, bbox_inches="tight")
+        for kind, draw in figures.items():
+            drawn = {}
+            with optional(kind):
+                drawn = draw()
+            for part, figure in (drawn if isinstance(drawn, Mapping) else {kind: drawn}).items():
+                with optional(part):
+                    figure.savefig(folder / f"{part}{name}.png", dpi=150, bbox_inches="tight")
     finally:
         for figure in set(plt.get_fignums()) - before:
             plt.close(figure)

@@ -1,5 +1,6 @@
 """The command line: what it prints, writes and refuses, in this process and in real ones."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -114,11 +116,13 @@ def test_convert_of_nothing_is_the_flat_prior_and_of_two_a_product():
         ),
         (["--convention", "adamw", "--l2", 1], ["torch-adamw", "box"]),
         (["--convention", "sklearn-ridge", "--l1", 1], ["no L1 penalty", "sklearn-lasso"]),
-        (["--convention", "sklearn-ridge", "--l2", -1], ["-1"]),
-        (["--convention", "sklearn-ridge", "--l2", "nan"], ["nan"]),
-        (["--convention", "sklearn-ridge", "--l2", 1, "--rows", 0], ["num_rows", "got 0"]),
-        (["--convention", "sklearn-ridge", "--l2", 1, "--noise-scale", 0], ["noise_scale", "got 0"]),
-        (["--prior", "laplace", "--prior-scale", "inf"], ["prior_scale", "inf"]),
+        (["--convention", "sklearn-ridge", "--l2", -1], ["--l2 must be a finite number of at least 0, got -1"]),
+        (["--convention", "sklearn-ridge", "--l2", "abc"], ["--l2 must be", "got 'abc'"]),
+        (["--convention", "sklearn-lasso", "--l1", "nan"], ["--l1 must be", "got nan"]),
+        (["--convention", "sklearn-ridge", "--l2", 1, "--rows", 0], ["--rows must be", "got 0"]),
+        (["--convention", "sklearn-ridge", "--l2", 1, "--rows", "many"], ["--rows must be", "got 'many'"]),
+        (["--convention", "sklearn-ridge", "--l2", 1, "--noise-scale", 0], ["--noise-scale must be", "got 0"]),
+        (["--prior", "laplace", "--prior-scale", "inf"], ["--prior-scale must be", "got inf"]),
         (["--prior", "flat", "--prior-scale", 1], ["gaussian, laplace", "'flat'"]),
     ],
 )
@@ -313,20 +317,22 @@ def test_bad_tables_are_refused_and_nothing_is_written(name, tmp_path):
         (["--scale", "1e999"], ["scale", "inf"]),
         (["--scale", "0.5,0.5"], ["scale", "2", "3"]),
         (["--scale", "Normal(0, 1)"], ["unknown distribution 'Normal'"]),
-        (["--scale", "HalfNormal(-1)"], ["HalfNormal"]),
-        (["--scale", "Uniform(-1, 1)"], ["positive"]),
+        (["--scale", "HalfNormal(-1)"], ["scale of HalfNormal must be a positive number, got -1"]),
+        (["--scale", "Uniform(-1, 1)"], ["positive reals, such as HalfNormal(1.0)"]),
         (["--noise-scale", 0], ["noise_scale", "0"]),
         (["--noise-scale", "1,2"], ["noise_scale"]),
-        (["--loc", "1,2"], ["loc", "2", "3"]),
+        (["--loc", "1,2"], ["loc has 2 entries, but the data have 3 features"]),
         (["--loc", "HalfNormal(1)"], ["loc"]),
         (["--prior", "horseshoe"], ["gaussian", "laplace", "flat", "'horseshoe'"]),
         (["--prior", "flat"], ["scale"]),
         (["--method", "nuts"], ["method", "pyro-nuts", "'nuts'"]),
         (["--method", "exact", "--prior", "laplace"], ["exact", "Laplace"]),
         (["--draws", 0], ["draws", "0"]),
+        (["--draws", "1e3"], ["draws must be a whole number of at least 1, got '1e3'"]),
         (["--tune", -1], ["tune", "-1"]),
         (["--chains", 0], ["chains", "0"]),
         (["--seed", -1], ["seed", "-1"]),
+        (["--seed", 2**63], ["seed must be a whole number from 0 to 9223372036854775807, got 9223372036854775808"]),
         (["--device", "tpu"], ["device", "'tpu'", "cuda"]),
         (["--device", "cuda:99"], ["cuda:99"]),
         (["--target", "prize"], ["prize", "price"]),
@@ -361,9 +367,52 @@ def test_bad_files_are_refused_and_nothing_is_written(text, words, table, tmp_pa
 
 
 def test_a_file_that_is_not_there_is_named_and_the_folder_must_be_given(table, tmp_path):
-    assert_refused(call("run", tmp_path / "nowhere.toml"), "nowhere.toml")
+    assert_refused(call("run", tmp_path / "nowhere.toml"), "experiment must be a TOML file, got", "nowhere.toml'")
     assert_refused(call("run", "--data", table, "--target", "price", *KNOWN), "--out")
     assert_refused(call("run"), "data is missing")
+
+
+def test_the_demo_checks_its_seed_before_any_work(tmp_path):
+    for seed in ("one", 2**63):
+        assert_refused(
+            call("demo", "--seed", seed, "--out", tmp_path / "one"), "seed must be a whole number", str(seed)
+        )
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_a_figure_that_cannot_be_drawn_does_not_cost_the_draws(json_wanted, table, tmp_path, pictures, monkeypatch):
+    def no_room(*_):
+        raise ValueError("no\nroom")
+
+    monkeypatch.setattr("bayesreg.runs._draw_diagnostics", pictures)
+    monkeypatch.setattr("bayesreg.plots.plot_posterior_intervals", no_room)
+    monkeypatch.setattr("bayesreg.plots.plot_diagnostics", lambda _: {"rank": Broken(), "forest": plt.figure()})
+    arguments = ["run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "one"]
+    result = call(*arguments, *["--json"] * json_wanted)
+    assert result.exit_code == 0, result.stderr
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    assert manifest["missing_figures"] == ["intervals (ValueError: no room)", "rank (RuntimeError: no letters)"]
+    if not json_wanted:
+        assert "Figures    not drawn: intervals (ValueError: no room)" in result.stdout
+    assert br.Posterior.load(tmp_path / "one" / "posterior.nc").num_draws == 50
+    assert [path.name for path in (tmp_path / "one" / "figures").iterdir()] == ["forest.png"]
+    assert not plt.get_fignums()
+
+
+class Broken:
+    def savefig(self, *_, **__):
+        raise RuntimeError("no letters")
+
+
+def test_a_figure_that_cannot_be_written_is_a_failed_run(table, tmp_path, monkeypatch):
+    def full_disk(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
+    result = call("run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "one")
+    assert_refused(result, "cannot write the output folder", "No space")
+    assert left_behind(tmp_path) == [] and not plt.get_fignums()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -551,7 +600,7 @@ def test_compare_has_status_1_where_a_route_fails(table, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--scale", "HalfNormal(1.0)"], ["prior_scale"]),
+        (["--scale", "HalfNormal(1.0)"], ["Give --scale a number", "or use `bayesreg run`"]),
         (["--scale", "0.5,0.5"], ["2", "3"]),
         (["--prior", "horseshoe"], ["'horseshoe'"]),
         (["--target", "prize"], ["prize"]),
@@ -566,16 +615,35 @@ def test_compare_refuses(arguments, words, table):
 
 def test_compare_refuses_a_joint_mode_that_does_not_exist(tmp_path):
     awkward("fewer rows than columns").to_csv(tmp_path / "a.csv", index=False)
-    assert_refused(
-        call("compare", "--data", tmp_path / "a.csv", "--target", "y", "--scale", 0.5), "noise_scale", "LogNormal"
-    )
+    result = call("compare", "--data", tmp_path / "a.csv", "--target", "y", "--scale", 0.5)
+    assert_refused(result, '--noise-scale "LogNormal(0, 1)"', "or use `bayesreg run`")
+    assert not any(word in result.stderr for word in ("dist.", "sample()", "noise_scale="))
 
 
 # ---- the frame
 
 
+def test_the_version():
+    result = call("--version")
+    assert result.exit_code == 0 and result.stdout.split() == ["bayesreg", br.__version__]
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_libraries_warn_of_is_one_line_and_that_of_missing_letters_none(monkeypatch):
+    def warned():
+        warnings.warn("Glyph 26684 (X) missing from font(s) DejaVu Sans.", stacklevel=2)
+        warnings.warn("a constant\ntarget", stacklevel=2)
+        return {"python": "", "platform": "", "versions": {}}
+
+    monkeypatch.setattr("bayesreg.cli.environment", warned)
+    shown = warnings.showwarning
+    result = call("doctor")
+    assert result.exit_code == 0 and result.stderr == "bayesreg: a constant target\n"
+    assert warnings.showwarning is shown
+
+
 def test_usage_errors_have_status_2():
-    for arguments in (["nonsense"], ["convert", "--nonsense"], ["convert", "--rows", "many"]):
+    for arguments in (["nonsense"], ["convert", "--nonsense"], ["convert", "--rows"]):
         result = call(*arguments)
         assert result.exit_code == 2 and result.stdout == ""
 
