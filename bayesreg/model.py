@@ -17,7 +17,15 @@ from bayesreg.data import RegressionData, require_rows
 from bayesreg.isolation import isolated
 from bayesreg.moments import Moments, as_moments
 from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior, Prior, prior_from_dict
-from bayesreg.scales import LearnedScale, Scale, check_scale, is_learned, scale_from_dict, scale_to_dict
+from bayesreg.scales import (
+    LearnedScale,
+    Scale,
+    check_scale,
+    describe_scale,
+    is_learned,
+    scale_from_dict,
+    scale_to_dict,
+)
 from bayesreg.target import Target
 
 
@@ -62,10 +70,12 @@ class LinearRegression:
             raise TypeError(f"LinearRegression(intercept=...) must be True or False, got {self.intercept!r}")
         working = check_scale(self.noise_scale, "LinearRegression(noise_scale=...)", vector=False)
         object.__setattr__(self, "_working_noise_scale", working)
+        # What is read back is not the caller's array, which can change later.
+        object.__setattr__(self, "noise_scale", self.noise_scale if is_learned(working) else working)
 
     def __repr__(self) -> str:
         intercept = "" if self.intercept else ", intercept=False"
-        return f"LinearRegression({self.prior!r}, noise_scale={self.noise_scale}{intercept})"
+        return f"LinearRegression({self.prior!r}, noise_scale={describe_scale(self._working_noise_scale)}{intercept})"
 
     @property
     def noise_is_learned(self) -> bool:
@@ -193,7 +203,7 @@ class LinearRegression:
         proper = not isinstance(self.prior, FlatPrior)
         with isolated(seed):
             for name, learned in self.learned_scales.items():
-                if isinstance(learned.distribution, dist.MaskedDistribution):
+                if learned.is_flat:
                     proper = proper and name != "prior_scale" and not self.prior.relative_to_noise
                 else:
                     draws[name] = learned.distribution.sample((num_draws,))

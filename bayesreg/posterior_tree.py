@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from pyro.distributions import MaskedDistribution
 
 import bayesreg
 from bayesreg import pointwise
@@ -157,7 +156,7 @@ def _log_prior(posterior: Posterior) -> dict[str, np.ndarray]:
     if model.prior.kind != "flat":
         log_prior["weights"] = model.log_prior(draws) - sum(of_scales.values())
     for name, scale in model.learned_scales.items():
-        if not isinstance(scale.distribution, MaskedDistribution):
+        if not scale.is_flat:
             log_prior[name] = of_scales[name]
     if posterior.standardized is not None:
         shifts = log_prior_shifts(posterior.data.transform)

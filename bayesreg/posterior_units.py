@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pyro.distributions import MaskedDistribution
 
 if TYPE_CHECKING:
     from bayesreg.model import LinearRegression
@@ -80,6 +79,6 @@ def log_evidence_shift(model: LinearRegression, transform: Standardization, num_
     shift = (int(model.intercept) - num_rows) * math.log(transform.target_scale)
     if model.prior.kind == "flat":
         shift -= prior_shifts["weights"]
-    if isinstance(model.noise_scale, MaskedDistribution):
+    if model.noise_is_learned and model.learned_scales["noise_scale"].is_flat:
         shift -= prior_shifts["noise_scale"]
     return shift

@@ -15,7 +15,7 @@ import numpy as np
 import pyro.distributions as dist
 import torch
 
-from bayesreg.scales import Scale, as_numbers, check_scale, is_learned, scale_from_dict, scale_to_dict
+from bayesreg.scales import Scale, as_numbers, check_scale, describe_scale, is_learned, scale_from_dict, scale_to_dict
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,18 +30,22 @@ class _ScaledPrior:
 
     def __post_init__(self):
         name = type(self).__name__
-        object.__setattr__(self, "_working_scale", check_scale(self.scale, f"{name}(scale=...)"))
+        scale = check_scale(self.scale, f"{name}(scale=...)")
+        object.__setattr__(self, "_working_scale", scale)
         loc = as_numbers(self.loc, f"{name}(loc=...)", "a finite number or a vector of them (one a feature)")
         if loc.ndim > 1 or loc.size == 0 or not np.isfinite(loc).all():
             raise ValueError(
                 f"{name}(loc=...) must be a finite number or a vector of them (one a feature), got {self.loc!r}"
             )
         object.__setattr__(self, "_working_loc", loc)
+        # What is read back is not the caller's array, which can change later.
+        object.__setattr__(self, "scale", self.scale if is_learned(scale) else scale)
+        object.__setattr__(self, "loc", loc if loc.ndim else float(loc))
         if not isinstance(self.relative_to_noise, bool | np.bool_):
             raise TypeError(f"{name}(relative_to_noise=...) must be True or False, got {self.relative_to_noise!r}")
 
     def __repr__(self) -> str:
-        given = [f"scale={self.scale}"]
+        given = [f"scale={describe_scale(self._working_scale)}"]
         given += [f"loc={self.loc}"] if np.any(self._working_loc != 0.0) else []
         given += ["relative_to_noise=True"] if self.relative_to_noise else []
         return f"{type(self).__name__}({', '.join(given)})"

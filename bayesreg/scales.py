@@ -48,10 +48,12 @@ def check_scale(scale: Any, argument: str, vector: bool = True) -> Scale:
         vector: Whether one number a feature is accepted.
 
     Returns:
-        A float, a read-only float64 array ``(d,)``, or the distribution with float64 parameters.
+        A float, a read-only float64 array ``(d,)``, or the distribution with float64 parameters; one with
+        ``mask(True)`` is the distribution itself.
 
     Raises:
-        ValueError: A number that is not positive and finite, or a distribution whose support leaves (0, inf).
+        ValueError: A number that is not positive and finite, or a distribution whose support leaves (0, inf) or whose
+            parameters are not finite.
         TypeError: Something that is not a scale at all.
     """
     wanted = "a positive finite number" + (", a vector of them (one a feature)" if vector else "")
@@ -83,7 +85,10 @@ def as_numbers(value: Any, argument: str, wanted: str) -> np.ndarray:
     """
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged nesting
+        array = np.asarray(None)
     if isinstance(value, bool) or array.dtype.kind not in "iuf":
         raise TypeError(f"{argument} must be {wanted}, got {value!r}")
     array = np.array(array, dtype=np.float64)
@@ -95,6 +100,8 @@ def _check_distribution(distribution: Any, argument: str) -> dist.Distribution:
     if distribution.batch_shape or distribution.event_shape:
         shape = tuple(distribution.batch_shape + distribution.event_shape)
         raise ValueError(f"{argument} must be a distribution of one number, got {distribution!r} of shape {shape}")
+    if not all(math.isfinite(value) for value in (_parameters(_base(distribution)) or {}).values()):
+        raise ValueError(f"{argument} must have finite parameters, got {describe_scale(distribution)}")
     distribution = in_float64(distribution)
     try:
         support = distribution.support
@@ -105,7 +112,7 @@ def _check_distribution(distribution: Any, argument: str) -> dist.Distribution:
     if discrete or lower is None or not float(lower) >= 0.0:
         raise ValueError(
             f"{argument} must be a continuous distribution on the positive reals, such as dist.HalfNormal(1.0) or "
-            f"dist.LogNormal(0.0, 1.0), got {distribution!r}"
+            f"dist.LogNormal(0.0, 1.0), got {describe_scale(distribution)}"
         )
     return distribution
 
@@ -121,17 +128,24 @@ def in_float64(distribution: dist.Distribution, device: torch.device | str = "cp
         device: Where its parameters shall be.
 
     Returns:
-        The distribution rebuilt; the same object where it does not say its parameters.
+        The distribution rebuilt, without a mask that masks nothing; the same object where it does not say its
+        parameters.
     """
     if isinstance(distribution, dist.MaskedDistribution):
-        mask = distribution._mask
-        return in_float64(distribution.base_dist, device).mask(bool(mask))
+        base = in_float64(distribution.base_dist, device)
+        return base if bool(distribution._mask) else _base(base).mask(False)
     parameters = _parameters(distribution)
     if parameters is None:
         return distribution
     return type(distribution)(
         **{name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in parameters.items()}
     )
+
+
+def _base(distribution: dist.Distribution) -> dist.Distribution:
+    while isinstance(distribution, dist.MaskedDistribution):
+        distribution = distribution.base_dist
+    return distribution
 
 
 def _parameters(distribution: dist.Distribution) -> dict[str, float] | None:
@@ -143,6 +157,29 @@ def _parameters(distribution: dist.Distribution) -> dict[str, float] | None:
         number = getattr(distribution, parameter).detach().cpu().numpy()
         values[parameter] = float(str(number)) if number.dtype == np.float32 else float(number)
     return values
+
+
+def describe_scale(scale: Scale) -> str:
+    """Return a scale as one would type it.
+
+    Args:
+        scale: A scale in its working form.
+
+    Returns:
+        Such as ``0.5`` or ``HalfNormal(scale=1.0).mask(False)``.
+
+    Example:
+        >>> describe_scale(dist.Uniform(0.1, 2.0))
+        'Uniform(low=0.1, high=2.0)'
+    """
+    if not is_learned(scale):
+        return str(scale)
+    base = _base(scale)
+    parameters = _parameters(base)
+    if parameters is None:
+        return repr(scale)
+    words = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+    return f"{type(base).__name__}({words}){'' if base is scale else '.mask(False)'}"
 
 
 def scale_to_dict(scale: Scale) -> float | list[float] | dict[str, Any]:
@@ -164,15 +201,14 @@ def scale_to_dict(scale: Scale) -> float | list[float] | dict[str, Any]:
     """
     if not is_learned(scale):
         return float(scale) if np.ndim(scale) == 0 else [float(value) for value in scale]
-    masked = isinstance(scale, dist.MaskedDistribution)
-    base = scale.base_dist if masked else scale
+    base = _base(scale)
     parameters = _parameters(base)
     if parameters is None:
         raise ValueError(
             f"the scale distribution {type(base).__name__} cannot be written to a file; "
             f"accepted: {', '.join(DISTRIBUTIONS)}"
         )
-    return {"distribution": type(base).__name__, **parameters} | ({"mask": bool(scale._mask)} if masked else {})
+    return {"distribution": type(base).__name__, **parameters} | ({} if base is scale else {"mask": False})
 
 
 def scale_from_dict(value: Any, argument: str = "scale") -> Scale:
@@ -192,7 +228,7 @@ def scale_from_dict(value: Any, argument: str = "scale") -> Scale:
         return check_scale(value, argument)
     table = dict(value)
     name, mask = table.pop("distribution", None), table.pop("mask", True)
-    if name not in DISTRIBUTIONS:
+    if not isinstance(name, str) or name not in DISTRIBUTIONS:
         raise ValueError(f"{argument}: distribution must be one of {', '.join(DISTRIBUTIONS)}, got {name!r}")
     wanted = DISTRIBUTIONS[name]
     if set(table) != set(wanted) or not all(
@@ -206,7 +242,7 @@ def scale_from_dict(value: Any, argument: str = "scale") -> Scale:
             **{key: torch.tensor(float(number), dtype=torch.float64, device="cpu") for key, number in table.items()},
             validate_args=True,
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{argument}: {name} does not accept {table}") from error
     return check_scale(distribution if mask else distribution.mask(False), argument)
 
@@ -223,6 +259,11 @@ class LearnedScale:
         self.distribution = in_float64(distribution, device)
         self._transform = biject_to(self.distribution.support)
         self._is_logarithm = isinstance(self._transform, ExpTransform)  # u = log s, as for most scales
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the density is masked: 1 at any scale, with nothing to draw from."""
+        return isinstance(self.distribution, dist.MaskedDistribution)
 
     def constrain(self, coordinate: torch.Tensor) -> torch.Tensor:
         """Return s = T(u)."""

@@ -80,6 +80,10 @@ class Standardization:
             return NotImplemented
         return np.array_equal(self.as_vector(), other.as_vector())
 
+    def __reduce__(self):
+        # Through the constructor: an array unpickled or copied by itself can be written to.
+        return Standardization.from_vector, (self.as_vector(),)
+
     def as_vector(self) -> np.ndarray:
         """Return all numbers in one new array `(3 (d + 1),)`: means, scales, remainders, the target's last in each."""
         return np.concatenate(

@@ -63,6 +63,18 @@ def test_program_takes_tensors_and_refuses_moments(data):
         model.pyro_model(br.Moments.from_data(data))
 
 
+def test_a_model_reads_back_what_was_given():
+    noise = np.array(0.5)
+    known = br.LinearRegression(br.FlatPrior(), noise)
+    noise[...] = 3.0
+    assert known.noise_scale == 0.5 and repr(known) == "LinearRegression(FlatPrior(), noise_scale=0.5)"
+    law = dist.HalfNormal(0.3).mask(False)
+    learned = br.LinearRegression(br.LaplacePrior(dist.Uniform(0.1, 2)), law, intercept=False)
+    assert learned.noise_scale is law
+    prior, noise = "LaplacePrior(scale=Uniform(low=0.1, high=2.0))", "HalfNormal(scale=0.3).mask(False)"
+    assert repr(learned) == f"LinearRegression({prior}, noise_scale={noise}, intercept=False)"
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(TypeError, match="prior"):
         br.LinearRegression(0.5)

@@ -283,6 +283,11 @@ def models_and_their_originals():
     for name, noise, noise_then in [
         ("known", 0.4, lambda s_y: 0.4 * s_y),
         ("learned", dist.HalfNormal(0.8), lambda s_y: dist.HalfNormal(torch.tensor(0.8 * s_y, dtype=torch.float64))),
+        (
+            "unmasked",
+            dist.HalfNormal(0.8).mask(True),
+            lambda s_y: dist.HalfNormal(torch.tensor(0.8 * s_y, dtype=torch.float64)),
+        ),
         ("flat", dist.HalfNormal(1.0).mask(False), lambda s_y: dist.HalfNormal(1.0).mask(False)),
     ]:
         for relative in (False, True):

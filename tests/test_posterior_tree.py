@@ -94,6 +94,7 @@ def test_attributes_say_who_made_it(tree, posterior):
     [
         (br.LinearRegression(br.FlatPrior(), 1.0), None, None),
         (br.LinearRegression(br.FlatPrior(), dist.HalfNormal(1.0)), {"noise_scale"}, {"noise_scale"}),
+        (br.LinearRegression(br.FlatPrior(), dist.HalfNormal(1.0).mask(True)), {"noise_scale"}, {"noise_scale"}),
         (br.LinearRegression(br.GaussianPrior(1.0), dist.HalfNormal(1.0).mask(False)), {"weights"}, {"weights"}),
         (
             br.LinearRegression(br.GaussianPrior(1.0, relative_to_noise=True), dist.HalfNormal(1.0).mask(False)),
@@ -114,6 +115,16 @@ def test_what_is_flat_has_no_prior(model, prior, log_prior):
     tree = br.Posterior(draws, {"lp": torch.ones(2, 5)}, model=model, data=data, method="x").to_datatree()
     found = [set(tree[name].data_vars) if name in tree.children else None for name in ("prior", "log_prior")]
     assert found == [prior, log_prior]
+
+
+def test_prior_draws_follow_the_seed():
+    def drawn(seed):
+        draws = {"weights": torch.ones(2, 5, 3), "noise_scale": torch.ones(2, 5), "prior_scale": torch.ones(2, 5)}
+        tree = br.Posterior(draws, {}, model=LEARNED, data=design(), method="x", seed=seed).to_datatree()
+        return tree["prior"].to_dataset()
+
+    assert drawn(3).equals(drawn(3))
+    assert not any((drawn(3)[name] == drawn(4)[name]).any() for name in ("weights", "noise_scale", "prior_scale"))
 
 
 def test_prior_draws_follow_the_prior():

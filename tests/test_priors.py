@@ -79,6 +79,23 @@ def test_scale_reads_back_what_was_given():
     assert br.GaussianPrior(given).scale is given
     assert br.LaplacePrior(0.25).scale == 0.25
     assert br.GaussianPrior(given).scale_is_learned and not br.LaplacePrior(0.25).scale_is_learned
+    assert repr(br.GaussianPrior(given, loc=2)) == "GaussianPrior(scale=HalfNormal(scale=1.0), loc=2.0)"
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+@pytest.mark.parametrize("prior", SCALED)
+def test_what_is_read_back_does_not_change_with_the_callers_array(prior, kind):
+    scale, loc = kind([0.5, 2.0]), kind([1.0, 0.0])
+    made = prior(scale, loc)
+    scale[0] = loc[0] = 5e-3
+    for read, working, given in ((made.scale, made.scales(2), [0.5, 2.0]), (made.loc, made.locations(2), [1.0, 0.0])):
+        assert read.tolist() == working.tolist() == given
+        with pytest.raises(ValueError, match="read-only"):
+            read[0] = 1.0
+    number = np.array(0.5)
+    made = prior(number, number)
+    number[...] = 3.0
+    assert made.scale == made.loc == 0.5
 
 
 def test_flat_prior_adds_nothing_and_can_be_drawn_from():

@@ -7,7 +7,15 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from bayesreg.scales import DISTRIBUTIONS, LearnedScale, check_scale, in_float64, scale_from_dict, scale_to_dict
+from bayesreg.scales import (
+    DISTRIBUTIONS,
+    LearnedScale,
+    check_scale,
+    describe_scale,
+    in_float64,
+    scale_from_dict,
+    scale_to_dict,
+)
 
 EXAMPLES = {
     "HalfNormal": dist.HalfNormal(0.3),
@@ -37,14 +45,19 @@ def test_a_vector_is_one_scale_a_feature(given):
 
 
 @pytest.mark.parametrize(
-    "bad", [0.0, -1.0, np.nan, np.inf, [1.0, -2.0], [], np.ones((2, 2)), dist.Normal(0.0, 1.0), dist.Poisson(3.0)]
+    "bad",
+    [
+        *(0.0, -1.0, np.nan, np.inf, [1.0, -2.0], [], np.ones((2, 2))),
+        *(dist.Normal(0.0, 1.0), dist.Poisson(3.0), dist.Uniform(-1.0, 1.0)),
+        *(dist.HalfNormal(np.inf), dist.Gamma(np.inf, 1.0), dist.HalfNormal(np.inf).mask(False)),
+    ],
 )
 def test_what_is_out_of_range_is_refused_by_name(bad):
     with pytest.raises(ValueError, match="my scale"):
         check_scale(bad, "my scale")
 
 
-@pytest.mark.parametrize("bad", ["wide", None, True, 1j, {"a": 1}, dist.HalfNormal])
+@pytest.mark.parametrize("bad", ["wide", None, True, 1j, [1.0, [2.0]], {"a": 1}, dist.HalfNormal])
 def test_what_is_no_scale_is_refused_by_name(bad):
     with pytest.raises(TypeError, match="my scale"):
         check_scale(bad, "my scale")
@@ -58,6 +71,22 @@ def test_a_learned_vector_is_refused():
 def test_a_number_typed_into_a_distribution_is_not_rounded_to_float32():
     assert float(in_float64(dist.HalfNormal(0.3)).scale) == 0.3
     assert float(dist.HalfNormal(0.3).scale) != 0.3  # what it guards against
+
+
+def test_a_mask_that_masks_nothing_is_none():
+    law = dist.HalfNormal(0.3)
+    assert not LearnedScale(check_scale(law.mask(True), "scale")).is_flat
+    for flat in (law.mask(False), law.mask(False).mask(True), law.mask(True).mask(False), law.mask(False).mask(False)):
+        assert LearnedScale(check_scale(flat, "scale")).is_flat
+        assert scale_to_dict(check_scale(flat, "scale")) == {"distribution": "HalfNormal", "scale": 0.3, "mask": False}
+
+
+def test_a_scale_is_described_as_it_is_typed():
+    described = [describe_scale(EXAMPLES[name]) for name in ("HalfNormal", "Uniform", "LogNormal")]
+    assert described == ["HalfNormal(scale=0.3)", "Uniform(low=0.1, high=2.0)", "LogNormal(loc=-1.0, scale=0.7)"]
+    assert describe_scale(dist.HalfNormal(0.3).mask(False)) == "HalfNormal(scale=0.3).mask(False)"
+    assert describe_scale(dist.HalfNormal(torch.tensor(0.3, dtype=torch.float64))) == "HalfNormal(scale=0.3)"
+    assert describe_scale(0.25) == "0.25" and describe_scale(np.array([1.0, 2.5])) == "[1.  2.5]"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -75,6 +104,9 @@ def test_round_trip_through_json(name, mask):
     [
         {"distribution": "Normal", "loc": 0.0, "scale": 1.0},
         {"distribution": "os.system"},
+        {"distribution": ["HalfNormal"], "scale": 1.0},
+        {"distribution": "HalfNormal", "scale": 10**400},
+        {"distribution": "HalfNormal", "scale": float("inf")},
         {"distribution": "HalfNormal"},
         {"distribution": "HalfNormal", "scale": "1.0"},
         {"distribution": "HalfNormal", "scale": -1.0},

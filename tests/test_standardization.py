@@ -1,5 +1,8 @@
 """Standard units: the map, its accuracy, and every way back."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +145,13 @@ def test_vectors_and_equality():
     other[-1] += 1
     assert Standardization.from_vector(other) != transform
     assert transform != None and transform != "x"  # noqa: E711
-    for name in ("feature_means", "feature_scales", "feature_remainders"):
-        with pytest.raises(ValueError, match="read-only"):
-            getattr(transform, name)[0] = 0
+
+
+def test_no_copy_can_be_changed():
+    transform = shifted(1e8)[1].standardized().transform
+    copies = [pickle.loads(pickle.dumps(transform, protocol)) for protocol in (2, 4, 5)]
+    for same in (transform, *copies, copy.deepcopy(transform), copy.copy(transform)):
+        assert same == transform
+        for name in ("feature_means", "feature_scales", "feature_remainders"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(same, name)[0] = 0
