@@ -113,6 +113,8 @@ class Moments:
         """
         if isinstance(batches, (RegressionData, Moments)):
             raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}; use from_data")
+        if not isinstance(batches, Iterable):
+            raise TypeError(f"batches must be an iterable of batches, got {type(batches).__name__}")
         total, number = None, 0
         for batch in batches:
             try:

@@ -299,8 +299,11 @@ class Penalty:
             A penalty in the canonical convention with strengths of one a feature, (d,).
 
         Raises:
+            TypeError: If the data are neither rows nor moments.
             ValueError: If the data are not standardised.
         """
+        if not (hasattr(data, "transform") and hasattr(data, "num_rows")):
+            raise TypeError(f"data must be a RegressionData or Moments, got {type(data).__name__}")
         if data.transform is None:
             raise ValueError("original_units needs data from data.standardized(); these have no transform")
         here = self.canonical(**{**knowledge, "num_rows": data.num_rows})

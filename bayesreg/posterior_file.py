@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import torch
 import xarray as xr
@@ -76,9 +77,11 @@ def read(path: Path, posterior_class: type[Posterior]) -> Posterior:
     if not path.is_file():
         raise FileNotFoundError(f"path must be a file that Posterior.save wrote, got {str(path)!r}, which is no file")
     try:
+        with h5py.File(path) as file:
+            dict(file.attrs)  # a damaged head would leave half an h5netcdf file, which complains when it is collected
         with xr.open_datatree(path, engine=ENGINE) as tree:
             return _posterior(tree, posterior_class)  # reads what it needs: not the groups of one number a row
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"path must be a file that Posterior.save wrote, got {str(path)!r}: {error}") from error
 
 

@@ -203,6 +203,7 @@ def test_batches_of_every_kind_may_mix_and_are_held_one_at_a_time():
         ([(np.eye(2), ["a", "b"])], TypeError, "batch 0 .*column 'y'"),
         ([np.eye(2)], TypeError, "batch 0 .*got ndarray"),
         ([(np.eye(2),)], TypeError, "batch 0 .*got tuple"),
+        (None, TypeError, "batches must be an iterable of batches, got NoneType"),
         (RegressionData(np.eye(2), [1.0, 2.0]), TypeError, "use from_data"),
         (Moments.from_data(RegressionData(np.eye(2), [1.0, 2.0])), TypeError, "use from_data"),
     ],

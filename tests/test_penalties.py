@@ -271,5 +271,7 @@ def test_original_units_from_another_convention():
     there = L2(30 * 0.3, "sklearn-ridge").original_units(scaled)
     np.testing.assert_allclose(there.l2, L2(0.3).original_units(scaled).l2, rtol=1e-14)
     assert there.convention == "mean-half-squared"
+    with pytest.raises(TypeError, match="data must be a RegressionData or Moments, got NoneType"):
+        L2(1.0).original_units(None)
     with pytest.raises(ValueError, match="original_units needs data from data.standardized"):
         L2(0.3).original_units(_problem())

@@ -51,10 +51,19 @@ def by_hand(data, *, learned=True):
     )  # fmt: skip
 
 
+def with_factor():
+    """Moments of collinear columns, which keep a factor of the rows."""
+    data = design()
+    moments = br.Moments.from_data(br.RegressionData(data.features[:, [0, 0]], data.target))
+    assert moments.factor is not None
+    return moments
+
+
 CASES = {
     "rows": lambda: by_hand(design()),
     "known scales": lambda: by_hand(design(), learned=False),
     "moments": lambda: by_hand(br.Moments.from_data(design())),
+    "moments with a factor": lambda: by_hand(with_factor()),
     "moments about the origin": lambda: by_hand(br.Moments.from_data(design()).about_origin()),
     "standardized": lambda: by_hand(design().standardized()),
     "original": lambda: by_hand(design().standardized()).original_units(),
@@ -252,6 +261,7 @@ def edited(path, edit):
         lambda path: path.write_text("weights,intercept\n1,2\n"),
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-4000]),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"creation_library", b"Creation_library")),
         lambda path: xr.Dataset({"a": ("x", [1.0])}).to_netcdf(path, engine="h5netcdf"),
         lambda path: edited(path, lambda words: words.update(format=2)),
         lambda path: edited(path, lambda words: words.pop("model")),
@@ -260,7 +270,19 @@ def edited(path, edit):
         lambda path: edited(path, lambda words: words["draws"].remove("weights")),
         lambda path: edited(path, lambda words: words.update(feature_names=["one"])),
     ],
-    ids=["text", "empty", "truncated", "foreign", "format", "no model", "prior", "code", "draws", "names"],
+    ids=[
+        "text",
+        "empty",
+        "truncated",
+        "overwritten",
+        "foreign",
+        "format",
+        "no model",
+        "prior",
+        "code",
+        "draws",
+        "names",
+    ],
 )
 def test_a_foreign_or_damaged_file_is_refused(tmp_path, spoil):
     path = tmp_path / "run.nc"
