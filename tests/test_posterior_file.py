@@ -255,12 +255,21 @@ def edited(path, edit):
         file["bayesreg"].attrs["json"] = json.dumps(words)
 
 
+def with_a_damaged_head(path):
+    """Overwrite some of the root's object header, whose checksum HDF5 then misses."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"OHDR")
+    content[start + 20 : start + 60] = bytes(40)
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda path: path.write_text("weights,intercept\n1,2\n"),
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-4000]),
+        with_a_damaged_head,
         lambda path: path.write_bytes(path.read_bytes().replace(b"creation_library", b"Creation_library")),
         lambda path: xr.Dataset({"a": ("x", [1.0])}).to_netcdf(path, engine="h5netcdf"),
         lambda path: edited(path, lambda words: words.update(format=2)),
@@ -270,19 +279,7 @@ def edited(path, edit):
         lambda path: edited(path, lambda words: words["draws"].remove("weights")),
         lambda path: edited(path, lambda words: words.update(feature_names=["one"])),
     ],
-    ids=[
-        "text",
-        "empty",
-        "truncated",
-        "overwritten",
-        "foreign",
-        "format",
-        "no model",
-        "prior",
-        "code",
-        "draws",
-        "names",
-    ],
+    ids=str.split("text empty truncated head altered foreign format model-less prior code draws names"),
 )
 def test_a_foreign_or_damaged_file_is_refused(tmp_path, spoil):
     path = tmp_path / "run.nc"
