@@ -372,7 +372,8 @@ def test_a_file_that_is_not_there_is_named_and_the_folder_must_be_given(table, t
     assert_refused(call("run"), "data is missing")
 
 
-def test_the_demo_checks_its_seed_before_any_work(tmp_path):
+def test_the_demo_checks_its_seed_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("bayesreg.runs.run_demo", lambda *_: pytest.fail("work"))
     for seed in ("one", 2**63):
         assert_refused(
             call("demo", "--seed", seed, "--out", tmp_path / "one"), "seed must be a whole number", str(seed)
