@@ -91,6 +91,12 @@ class TrainingRun:
         data: The rows.
         finishing_steps: Number of full-batch steps of the finishing phase.
         standardized: The same run in standard units, where this one is in the original ones; set by `original_units`.
+
+    Example:
+        >>> import bayesreg as br
+        >>> run = br.train(br.load_diabetes().standardized(), br.L1(0.05), epochs=20, learning_rate=0.01, seed=1)
+        >>> run.weights.shape, len(run.history), 0 < run.certificate.relative_gap < 0.1
+        (torch.Size([10]), 21, True)
     """
 
     weights: torch.Tensor

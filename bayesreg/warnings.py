@@ -2,4 +2,18 @@
 
 
 class ConvergenceWarning(UserWarning):
-    """A result did not meet its convergence check; the message has the number found and the threshold."""
+    """A result did not meet its convergence check; the message has the number found and the threshold.
+
+    Example:
+        Five draws of a chain are too few to trust; where that must not go unnoticed, make an error of it.
+
+        >>> import warnings
+        >>> import bayesreg as br
+        >>> model = br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", br.ConvergenceWarning)
+        ...     br.sample(model, br.load_diabetes().standardized(), method="pyro-nuts", draws=5, tune=5, chains=1)
+        Traceback (most recent call last):
+            ...
+        bayesreg.warnings.ConvergenceWarning: ...
+    """

@@ -112,6 +112,17 @@ def test_curvature_is_the_differentiated_gradient():
     torch.testing.assert_close(target.curvature(point), torch.stack(columns), rtol=1e-5, atol=1e-3)
 
 
+def test_curvature_has_a_cholesky_factor_wherever_it_is_asked():
+    model = br.LinearRegression(br.LaplacePrior(dist.HalfNormal(1.0)), dist.HalfNormal(1.0))
+    target = model.target(small_data())
+    indefinite = 0
+    for point in target.start() + 3.0 * (points_near(target, count=20) - target.start()):
+        hessian = -torch.autograd.functional.hessian(target._log_density_by_operations, point)
+        indefinite += int(torch.linalg.cholesky_ex(hessian).info != 0)
+        assert int(torch.linalg.cholesky_ex(target.curvature(point)).info) == 0
+    assert indefinite  # or there was nothing to raise
+
+
 def test_laplace_curvature_counts_the_kink_by_its_expectation():
     data = small_data()
     target = br.LinearRegression(br.LaplacePrior(0.4), 0.7).target(data)
@@ -147,6 +158,14 @@ def test_start_is_where_the_posterior_is():
         step = torch.linalg.solve(target.curvature(start), target.log_density_and_gradient(start[None])[1][0])
         lengths = torch.linalg.inv(target.curvature(start)).diagonal().sqrt()
         assert float((step / lengths).abs().max()) < 4.0
+
+
+def test_start_of_a_bounded_scale_is_inside_its_support():
+    target = br.LinearRegression(br.GaussianPrior(0.5), dist.Uniform(0.70, 0.71)).target(
+        br.load_diabetes().standardized()
+    )
+    assert abs(float(target.start()[-1])) < 20.0  # beyond, the coordinate is at the bound to float64's last digit
+    assert 0.70 < float(target.constrain(target.start())["noise_scale"]) < 0.71
 
 
 def test_short_rank_under_a_flat_prior_is_refused():

@@ -30,6 +30,13 @@ def batches(n, d, batch_size, epochs, seed):
     return weights.numpy(), [order[i : i + batch_size].numpy() for order in orders for i in range(0, n, batch_size)]
 
 
+@pytest.mark.parametrize("penalty", [L2(0.3, "torch-mse-sum"), L1(0.3, "torch-mse-sum"), L2(0.3, "torch-mse-mean")])
+def test_the_objective_has_the_whole_penalty_once(penalty):
+    run = train(make_rows(), penalty, epochs=2, batch_size=12, learning_rate=1e-3)  # two batches an epoch
+    added = run.history["train_objective"] - run.history["train_loss"]
+    assert added.iloc[-1] == pytest.approx(float(penalty.value(run.weights, steps_per_epoch=2)), rel=1e-10)
+
+
 # --- step by step against programs that share nothing with the package
 
 
