@@ -166,8 +166,8 @@ def _within_rounding(
 def _price_of_moving(point: PenalisedPoint, moves: np.ndarray, against: np.ndarray) -> tuple[float, np.ndarray]:
     """What a gradient moved within its rounding hides: for weights that cancel, much more than rounding.
 
-    Left to itself, sum_j |move_j v_j|. Or the move is made true, by the shift p of the residual with X_j'p / n = move_j,
-    whose square the gap then counts: far less where the columns are independent, though of great length.
+    Left to itself, sum_j |move_j v_j|. Or the move is made true, by the shift p of the residual that has X_j'p / n =
+    move_j and whose square the gap then counts: far less where the columns are independent, though of great length.
 
     Args:
         point: The weight vector and its problem.

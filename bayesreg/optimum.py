@@ -2,7 +2,7 @@
 
     J(w) = |yc - Xc w|^2 / (2n) + sum_j l2_j (w_j - c_j)^2 / 2 + l1_j |w_j - c_j|
 
-Without an l1 part: the normal equations (Xc'Xc/n + diag(l2)) (w - c) = Xc'(yc - Xc c)/n. With one: the quadratic
+Without an l1 part: least squares on a root of the second moments, diag(sqrt(n l2)) below it. With one: the quadratic
 programme in v = p - q, p, q >= 0, by a primal-dual interior-point method, and a linear solve on the support that it
 finds. Both are one route of `bayesreg.compare`: an optimum that owes nothing to the others. Source: Boyd &
 Vandenberghe, Convex Optimization (2004), section 11.7; Kim, Koh, Lustig, Boyd & Gorinevsky, IEEE J. Selected Topics in
@@ -25,7 +25,7 @@ _TOLERANCE = 1e-15
 
 
 def penalised_optimum(moments: Moments, penalty: Penalty) -> np.ndarray:
-    """Return a minimiser of a canonical penalised objective.
+    """Return a minimiser of a canonical penalised objective: of several, one.
 
     Args:
         moments: The data: centred where the intercept is free, about the origin where there is none.
@@ -33,30 +33,33 @@ def penalised_optimum(moments: Moments, penalty: Penalty) -> np.ndarray:
 
     Returns:
         The weights ``(d,)``.
-
-    Raises:
-        ValueError: Without a penalty, a design of short rank.
     """
     num_features = moments.num_features
     l1, l2, centre = (
         np.broadcast_to(np.asarray(v, dtype=float), num_features) for v in (penalty.l1, penalty.l2, penalty.centre)
     )
+    if not np.any(l1 > 0.0):
+        return centre + _least_squares(moments, l2, centre)
     rss, cross = moments.residuals(centre)
     hessian, linear = moments.Sxx / moments.num_rows + np.diag(l2), np.asarray(cross) / moments.num_rows
     # In coordinates that give the Hessian a unit diagonal, columns of any length are alike.
     lengths = np.sqrt(np.diag(hessian))
     lengths = np.where(lengths > 0.0, lengths, 1.0)
     hessian, linear, bounds = hessian / np.outer(lengths, lengths), linear / lengths, l1 / lengths
-    if np.any(l1 > 0.0):
-        # In these coordinates no gradient entry passes the residual's length, so a higher bound holds its weight at the
-        # centre just the same; lowered, it does not set the scale of the others.
-        solution = _interior_point(hessian, linear, np.minimum(bounds, 2.0 * np.sqrt(rss / moments.num_rows)))
-    else:
-        try:
-            solution = scipy.linalg.cho_solve(scipy.linalg.cho_factor(hessian), linear)
-        except np.linalg.LinAlgError as error:
-            raise ValueError("without a penalty the optimum is not unique: the design's rank is short") from error
+    # In these coordinates no gradient entry passes the residual's length, so a higher bound holds its weight at the
+    # centre just the same; lowered, it does not set the scale of the others.
+    solution = _interior_point(hessian, linear, np.minimum(bounds, 2.0 * np.sqrt(rss / moments.num_rows)))
     return centre + solution / lengths
+
+
+def _least_squares(moments: Moments, l2: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Minimise |t - F v|^2 + n sum_j l2_j v_j^2 over v, F'F = Xc'Xc, the columns scaled to unit length."""
+    root = moments.square_root()
+    columns = np.vstack([root[:, :-1], np.diag(np.sqrt(moments.num_rows * l2))])
+    lengths = np.linalg.norm(columns, axis=0)
+    lengths = np.where(lengths > 0.0, lengths, 1.0)
+    target = np.concatenate([root[:, -1] - root[:, :-1] @ centre, np.zeros(l2.size)])
+    return np.linalg.lstsq(columns / lengths, target, rcond=None)[0] / lengths
 
 
 def _interior_point(hessian: np.ndarray, linear: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -85,6 +85,63 @@ def test_every_route_ends_at_the_same_point(name):
         assert zeros["SGD, subgradient"] == 0  # the proximal step alone reaches exact zeros
 
 
+def small_data(scale=1.0, offset=0.0):
+    random = np.random.default_rng(0)
+    features = random.standard_normal((50, 3))
+    target = features @ [1.0, -2.0, 0.5] + random.standard_normal(50)
+    return br.RegressionData(features * scale + offset, target + offset)
+
+
+@pytest.mark.parametrize(
+    ("data", "prior", "same"),
+    [
+        (br.RegressionData([[1.0, 2.0]], [3.0]), br.GaussianPrior(0.5), [True, True]),
+        (br.RegressionData(np.eye(4), np.ones(4)), br.LaplacePrior(0.5), [True, True]),
+        (small_data(), br.LaplacePrior(0.01), [False, True]),  # twice lambda holds every weight at 0, half does not
+        (small_data(), br.LaplacePrior(1e-4), [True, True]),
+        (small_data(), br.GaussianPrior(1e7), [True, True]),
+    ],
+    ids=["one row", "constant target", "near the largest lambda", "above it", "next to none"],
+)
+def test_a_lambda_with_the_same_optimum_is_nothing_to_catch(data, prior, same):
+    result = br.compare(br.LinearRegression(prior, 0.7), data)
+    assert result.passed, result.to_frame().to_string()
+    assert [route.same_point for route in result.wrong] == same
+    for route in result.wrong:
+        assert route.same_point == (route.relative_gap < 1e-13) and route.passed == route.same_point
+    nominal = {"Pyro AutoDelta": 1e-4, "SGD, subgradient": 1e-2}
+    if all(same):
+        assert all(route.tolerance == nominal.get(route.name, 1e-8) for route in result.routes)
+
+
+@pytest.mark.parametrize(
+    ("data", "prior"),
+    [
+        (small_data(offset=1e8), br.GaussianPrior(0.5)),
+        (small_data(offset=1e8), br.LaplacePrior(0.5)),
+        (small_data(scale=np.array([1e-6, 1.0, 1e6])), br.LaplacePrior(0.5)),
+        (small_data(scale=np.array([1e-6, 1.0, 1e6])), br.LaplacePrior(1.0, loc=1.0)),
+    ],
+    ids=["offset, Gaussian", "offset, Laplace", "1e12 apart", "1e12 apart, a location"],
+)
+def test_offsets_and_units_are_no_harm_to_any_route(data, prior):
+    result = br.compare(br.LinearRegression(prior, 0.7), data)
+    assert result.passed, result.to_frame().to_string()
+
+
+def test_the_differences_from_the_first_route():
+    data, prior = small_data(), br.LaplacePrior(0.02, loc=0.3)
+    result = br.compare(br.LinearRegression(prior, 0.7), data)
+    first = result.routes[0]
+    centred = data.features - data.features.mean(axis=0)
+    for route in (*result.routes, *result.wrong):
+        difference = route.weights - first.weights
+        assert route.fit_difference == pytest.approx(np.sqrt(np.mean((centred @ difference) ** 2)), rel=1e-9, abs=1e-14)
+        assert route.weight_difference == np.abs(difference).max()
+        assert route.zeros == np.sum(route.weights == 0.3)
+    assert max(route.fit_difference for route in result.wrong) > 0.01 and first.zeros > 0
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 @pytest.mark.parametrize("prior", [br.GaussianPrior(0.5), br.LaplacePrior(0.05)])
 def test_a_wrong_dictionary_fails(monkeypatch, factor, prior):

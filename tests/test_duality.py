@@ -1,5 +1,7 @@
 """The gap against the textbook definition of primal and dual, and how it closes."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from coordinate_descent import objective, solve
@@ -101,3 +103,40 @@ def test_an_interpolating_fit_leaves_a_residual_of_rounding():
     weights = np.linalg.lstsq(data.features, data.target, rcond=None)[0]
     found = certify(weights, data, penalty)
     assert found.gap == pytest.approx(found.objective, rel=1e-12) and found.gap > 1e-8
+
+
+@pytest.mark.parametrize("apart", [1e2, 1e4, 1e8])
+@pytest.mark.parametrize(
+    "penalty", [L1(1e-6), L1(1e-12), L2(1e-6), L2(1e-16), Penalty(l1=1e-6, l2=1e-9)], ids=lambda penalty: repr(penalty)
+)
+def test_huge_weights_that_cancel_hide_nothing(penalty, apart):
+    """Two equal columns with weights a + k and a - k fit like a and a: rounding may not forgive the penalty on k."""
+    column, target = np.arange(6.0), np.array([0.0, 1.0, 1.0, 3.0, 4.0, 6.0])
+    half = float(np.polyfit(column, target, 1)[0]) / 2
+
+    def exact(weights):
+        slope = sum(map(Fraction, weights))
+        rows = zip(column - column.mean(), target - target.mean(), strict=True)
+        squares = sum((Fraction(y) - Fraction(x) * slope) ** 2 for x, y in rows)
+        size, square = sum(abs(Fraction(w)) for w in weights), sum(Fraction(w) ** 2 for w in weights)
+        return squares / 12 + Fraction(float(penalty.l1)) * size + Fraction(float(penalty.l2)) * square / 2
+
+    far = [half + apart, half - apart]
+    excess = float(exact(far) - exact([half, half]))  # at least this far above the minimum
+    certificate = certify(far, RegressionData(np.c_[column, column], target), penalty)
+    assert certificate.gap >= excess > 0
+
+
+@pytest.mark.parametrize("length", [1e4, 1e8])
+def test_a_long_column_does_not_widen_the_gap(length):
+    """The rounding of its gradient times a weight of 1 is no excess: a shift of the residual by rounding undoes it."""
+    random = np.random.default_rng(0)
+    features = random.standard_normal((50, 3))
+    target = features @ [1.0, -2.0, 0.5] + random.standard_normal(50)
+    penalty = Penalty(l1=0.02, centre=1.0)
+    lengths = np.array([length, 1.0, 1.0])
+    pull = 0.02 / lengths * np.sign(solve(features, target, l1=0.02 / lengths, centre=lengths) - lengths).astype(float)
+    centred = features - features.mean(axis=0)
+    best = np.linalg.solve(centred.T @ centred, centred.T @ target - 50 * pull) / lengths  # no weight is at the centre
+    certificate = certify(best, RegressionData(features * lengths, target), penalty)
+    assert certificate.relative_gap < 1e-10

@@ -112,6 +112,7 @@ MODELS = [
     br.LinearRegression(br.LaplacePrior(0.2, loc=0.3), dist.Gamma(2.0, 2.0), intercept=False),
     br.LinearRegression(br.FlatPrior(), dist.HalfNormal(1.0).mask(False)),
     br.LinearRegression(br.GaussianPrior(0.4), dist.Uniform(0.9, 2.0)),  # the mode stands at the edge
+    br.LinearRegression(br.LaplacePrior(0.4), dist.Uniform(0.0, 0.3)),  # at the other edge
 ]
 
 
@@ -142,7 +143,7 @@ def test_no_neighbour_is_higher_and_the_density_is_that_of_the_trace(model):
         for _ in range(20):
             noise = at[2] * np.exp(size * random.standard_normal())
             if isinstance(model.noise_scale, dist.Uniform):
-                noise = min(max(noise, 0.9), 2.0)
+                noise = min(max(noise, float(model.noise_scale.low)), at[2] if at[2] < 0.9 else 2.0)
             neighbour = at[0] + size * random.standard_normal(3), at[1] + size * random.standard_normal(), noise
             assert trace_density(*neighbour) < fit.log_density
 
@@ -186,6 +187,49 @@ def test_where_the_joint_mode_does_not_exist_it_is_refused(rows, prior):
             br.map_estimate(br.LinearRegression(prior, noise), data)
     for noise in (dist.LogNormal(0.0, 0.5), dist.InverseGamma(2.0, 1.0), dist.Uniform(0.5, 2.0)):
         assert br.map_estimate(br.LinearRegression(prior, noise), data).certificate.relative_gap < 1e-10
+
+
+@pytest.mark.parametrize("prior", [br.GaussianPrior(1.0), br.LaplacePrior(1.0), br.FlatPrior()])
+def test_an_exact_fit_of_many_rows_has_no_joint_mode_either(prior):
+    """The rounding of its residual is none; what is left to say where the noise prior vanishes at 0 is that prior."""
+    features = np.random.default_rng(0).standard_normal((50, 3))
+    exact = br.RegressionData(features, features @ [1.0, -2.0, 0.5] + 1.0)
+    with pytest.raises(ValueError, match="joint mode.*does not exist.*LogNormal"):
+        br.map_estimate(br.LinearRegression(prior, dist.HalfNormal(1.0)), exact)
+    log_normal = br.LinearRegression(prior, dist.LogNormal(0.0, 1.0))
+    assert br.map_estimate(log_normal, exact).noise_scale == pytest.approx(np.exp(-51.0), rel=1e-6)
+    noise = 1e-8 * np.random.default_rng(1).standard_normal(50)
+    near = br.RegressionData(features, exact.target + noise)
+    model = br.LinearRegression(prior, dist.HalfNormal(1.0))
+    assert 0.8e-8 < br.map_estimate(model, near).noise_scale < 1e-8
+    with pytest.raises(ValueError, match="data must be rows.*second moments of Moments"):
+        br.map_estimate(model, br.Moments.from_batches([near]))
+
+
+def test_the_highest_peak_of_a_profile_is_found_to_the_last_digit_whichever_it_is():
+    random = np.random.default_rng(1)
+    features = random.standard_normal((12, 11))
+    target = features @ (0.3 * random.standard_normal(11)) + 0.01 * random.standard_normal(12)
+    model, data = (
+        br.LinearRegression(br.GaussianPrior(0.05), dist.LogNormal(-6.0, 0.7)),
+        br.RegressionData(features, target),
+    )
+    fit = br.map_estimate(model, data)
+    heights = [
+        br.map_estimate(model, data, noise_scale=scale).log_density
+        + scipy.stats.lognorm.logpdf(scale, 0.7, scale=np.exp(-6.0))
+        for scale in fit.noise_scale * np.array([1 - 1e-5, 1.0, 1 + 1e-5])
+    ]
+    assert heights[1] > max(heights[0], heights[2]) and heights[1] == pytest.approx(fit.log_density, rel=1e-12)
+
+
+@pytest.mark.parametrize("length", [1e4, 1e8])
+def test_a_location_does_not_cost_small_weights_their_digits(length):
+    random = np.random.default_rng(0)
+    features = random.standard_normal((50, 3))
+    data = br.RegressionData(features * [length, 1.0, 1.0], features @ [1.0, -2.0, 0.5] + random.standard_normal(50))
+    fit = br.map_estimate(br.LinearRegression(br.LaplacePrior(1.0, loc=1.0), 1.0), data)
+    assert fit.certificate.relative_gap < 1e-10 and fit.certificate.kkt_residual < 1e-14
 
 
 def test_relative_prior_has_a_joint_mode_even_where_columns_interpolate():
@@ -237,9 +281,14 @@ def test_original_units_is_the_mode_of_the_translated_model(model):
     )
     np.testing.assert_allclose(fit.weights, expected.weights, rtol=1e-9, atol=1e-12)
     assert fit.intercept == pytest.approx(expected.intercept, rel=1e-9)
-    if not model.noise_is_learned:
-        assert fit.log_density == pytest.approx(expected.log_density, rel=1e-10)
-        assert fit.noise_scale == pytest.approx(expected.noise_scale)
+    log_prior = 0.0
+    if model.noise_is_learned:  # the density of s in the units of the target
+        log_prior = float(
+            model.noise_scale.log_prob(torch.tensor(fit.noise_scale / transform.target_scale, dtype=torch.float64))
+        )
+        log_prior -= np.log(transform.target_scale)
+    assert fit.log_density == pytest.approx(expected.log_density + log_prior, rel=1e-10)
+    assert fit.noise_scale == pytest.approx(expected.noise_scale)
     with pytest.raises(ValueError, match="standardi"):
         expected.original_units()
 

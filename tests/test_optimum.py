@@ -53,10 +53,19 @@ def test_centres_and_strengths_a_feature_by_a_general_optimiser():
     assert br.certify(penalised_optimum(moments, penalty), data, penalty).relative_gap < 1e-12
 
 
-def test_without_a_penalty_a_short_rank_is_refused():
-    data = br.RegressionData(np.ones((4, 2)), np.arange(4.0))
-    with pytest.raises(ValueError, match="rank is short"):
-        penalised_optimum(br.Moments.from_data(data), br.Penalty())
+def test_without_a_penalty_one_of_many_optima_is_found():
+    data = br.RegressionData(np.arange(4.0)[:, None] * [1.0, 1.0], [0.0, 1.0, 1.0, 3.0])
+    weights = penalised_optimum(br.Moments.from_data(data), br.Penalty())
+    assert weights.sum() == pytest.approx(0.9, rel=1e-12) and br.certify(weights, data).kkt_residual < 1e-14
+
+
+def test_offsets_without_an_intercept():
+    """Columns at 1e8 about the origin have a condition number of 1e8: their Gram has none of the difference left."""
+    data = make("tall")
+    far = br.RegressionData(data.features + 1e8, data.target + 1e8)
+    penalty = br.L2(0.1)
+    weights = penalised_optimum(br.Moments.from_data(far).about_origin(), penalty)
+    assert br.certify(weights, far, penalty, intercept=False).relative_gap < 1e-12
 
 
 def test_constant_target():

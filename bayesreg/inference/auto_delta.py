@@ -2,15 +2,19 @@
 
 It maximises the log density of the program's trace over weights and intercept, the scales known, by gradient steps
 alone: L-BFGS, which ends at a smooth mode, and for the kinks of a Laplace prior Adam with a decaying rate after it.
-There is no proximal step, so no exact zeros. It starts from zero weights and the target's spread, not from any
-solution. Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical Programming 45 (1989); Kingma & Ba, Adam (2015).
+There is no proximal step, so no exact zeros. It starts from zero weights, not from any solution. The program sees
+centred columns, each times the size u_j that its weight can have (as the target's spread or the prior lets it), and the
+prior of w_j / u_j: the same posterior, at offsets and in units that gradient steps could not follow.
+Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical Programming 45
+(1989); Kingma & Ba, Adam (2015).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyro
 import torch
 from pyro.infer import Trace_ELBO
@@ -22,6 +26,7 @@ from bayesreg.isolation import isolated
 if TYPE_CHECKING:
     from bayesreg.data import RegressionData
     from bayesreg.model import LinearRegression
+    from bayesreg.priors import Prior
 
 # L-BFGS ends long before this where the mode is smooth.
 _MOST_EVALUATIONS = 500
@@ -55,16 +60,21 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
     Returns:
         The end point: how far it is from the mode is for `certify` to say.
     """
-    features = torch.tensor(data.features, dtype=torch.float64, device="cpu")
-    target = torch.tensor(data.target, dtype=torch.float64, device="cpu")
-    spread = float(target.std(correction=0)) or 1.0
-    lengths = features.std(dim=0, correction=0) if model.intercept else features.square().mean(0).sqrt()
-    lengths = lengths[lengths > 0.0]
-    sizes = {"intercept": spread, "weights": spread / (float(lengths.median()) if lengths.numel() else 1.0)}
-    start = {"weights": torch.zeros(features.shape[1], dtype=torch.float64, device="cpu"), "intercept": target.mean()}
+    share = 1.0 if model.intercept else 0.0  # without an intercept nothing may be moved
+    feature_means, target_mean = share * data.features.mean(axis=0), share * data.target.mean()
+    columns = data.features - feature_means
+    spread = float(np.std(data.target)) or 1.0
+    sizes = _sizes(model, np.sqrt(np.square(columns).mean(axis=0)), spread, data.num_rows)
+    features = torch.tensor(columns * sizes, dtype=torch.float64, device="cpu")
+    target = torch.tensor(data.target - target_mean, dtype=torch.float64, device="cpu")
+    scaled = replace(model, prior=_in_units_of(model.prior, sizes))
+    start = {
+        "weights": torch.zeros(sizes.size, dtype=torch.float64, device="cpu"),
+        "intercept": torch.zeros((), dtype=torch.float64, device="cpu"),
+    }
 
     def program():
-        model.pyro_model((features, target))
+        scaled.pyro_model((features, target))
 
     with isolated(seed), pyro.validation_enabled(False):
         guide, loss = AutoDelta(program, init_loc_fn=init_to_value(values=start)), Trace_ELBO()
@@ -80,15 +90,16 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
             list(guide.parameters()),
             max_iter=_MOST_EVALUATIONS,
             max_eval=_MOST_EVALUATIONS,
-            history_size=50,
+            history_size=200,
             tolerance_grad=0.0,
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
         ).step(evaluate)
         if model.prior.kind == "laplace":
+            # Of the weights, in their sizes, and of the intercept, in the target's spread.
             groups = [
-                {"params": [parameter], "lr": _FIRST_RATE * sizes[name.split(".")[-1].removesuffix("_unconstrained")]}
-                for name, parameter in guide.named_parameters()
+                {"params": [value], "lr": _FIRST_RATE * (spread if "intercept" in name else 1.0)}
+                for name, value in guide.named_parameters()
             ]
             adam = torch.optim.Adam(groups)
             decay = torch.optim.lr_scheduler.ExponentialLR(adam, (_LAST_RATE / _FIRST_RATE) ** (1.0 / steps))
@@ -97,5 +108,26 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
                 adam.step()
                 decay.step()
         found = {name: value.detach().clone() for name, value in guide.median().items()}
-    intercept = float(found["intercept"]) if model.intercept else 0.0
-    return DeltaEstimate(found["weights"], intercept)
+    weights = found["weights"].numpy() * sizes
+    intercept = float(found["intercept"] + target_mean - feature_means @ weights) if model.intercept else 0.0
+    return DeltaEstimate(torch.from_numpy(weights), intercept)
+
+
+def _sizes(model: LinearRegression, lengths: np.ndarray, spread: float, num_rows: int) -> np.ndarray:
+    """Return what each weight can be: what explains the target's spread, or less where the prior is narrow.
+
+    At w_j = n spread^2 b_j / (2 s^2) a Laplace prior alone costs as much as the whole target unexplained.
+    """
+    sizes = np.divide(spread, lengths, out=np.full_like(lengths, np.inf), where=lengths > 0.0)
+    if model.prior.kind == "laplace":
+        noise = float(model.noise_scale)
+        scales = model.prior.scales(lengths.size) * (noise if model.prior.relative_to_noise else 1.0)
+        sizes = np.minimum(sizes, num_rows * (spread / noise) ** 2 * scales / 2.0)
+    return np.where(np.isfinite(sizes), sizes, 1.0)
+
+
+def _in_units_of(prior: Prior, sizes: np.ndarray) -> Prior:
+    """Return the prior of the weights divided by their sizes."""
+    if prior.kind == "flat":
+        return prior
+    return replace(prior, scale=prior.scales(sizes.size) / sizes, loc=prior.locations(sizes.size) / sizes)

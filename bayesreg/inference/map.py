@@ -193,9 +193,12 @@ class _ModeProblem:
         slope = (slope - strengths[support] * np.sign(self._previous[support])) / lengths
         upper = np.linalg.qr(columns / lengths, mode="r")
         refined = weights.copy()
-        refined[support] += scipy.linalg.solve_triangular(
-            upper, scipy.linalg.solve_triangular(upper, slope, trans=1), check_finite=False
-        ) / lengths
+        refined[support] += (
+            scipy.linalg.solve_triangular(
+                upper, scipy.linalg.solve_triangular(upper, slope, trans=1), check_finite=False
+            )
+            / lengths
+        )
         return refined
 
     def log_density(self, noise_scale: float, weights: np.ndarray) -> float:
@@ -211,7 +214,7 @@ class _ModeProblem:
         return likelihood + float(prior.log_density(deviation, scale)) + self.log_noise_prior(noise_scale)
 
     def _residual_squares(self, weights: np.ndarray) -> float:
-        # Not below the squares that no weights fit, or the profile would pass its ceiling; and nothing made of rounding.
+        # Not below the squares that no weights fit, or the profile would pass its ceiling; nor made of rounding.
         squares = float(self.moments.residuals(weights)[0])
         return max(squares, self.spectrum.residual) if squares > self.spectrum.rounding else self.spectrum.residual
 
