@@ -7,14 +7,15 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
+from bayesreg.arrays import check_whole_number
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.devices import resolve_device
 from bayesreg.inference import exact, pyro_nuts, svi
 from bayesreg.inference.engine import EngineResult
 from bayesreg.posterior import Posterior
+from bayesreg.propriety import require_proper
 from bayesreg.warnings import ConvergenceWarning
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ METHODS = {"exact": exact, "svi": svi, "pyro-nuts": pyro_nuts}
 # be trusted.
 LARGEST_R_HAT = 1.01
 SMALLEST_ESS = 400
+# Yao et al., ICML 2018: above it, the importance weights have no mean to speak of, and the fit is not the posterior.
+LARGEST_KHAT = 0.7
+# A file keeps a seed as a signed integer of 64 bits.
+_SEED_BOUND = 2**63
 
 
 def sample(
@@ -50,7 +55,7 @@ def sample(
         draws: Draws a chain that are kept.
         tune: Warm-up iterations of a Markov chain; the exact engine and SVI have none.
         chains: Number of chains.
-        seed: Seeds the run; the global random state is left alone.
+        seed: Seeds the run, 0 to 2^63 - 1; the global random state is left alone.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         progress: Whether to show progress on stderr.
         **options: The engine's own: for pyro-nuts ``max_tree_depth``, ``target_acceptance`` and ``pyro_program=True``
@@ -59,7 +64,8 @@ def sample(
 
     Returns:
         The `Posterior`, on the CPU. A `ConvergenceWarning` is issued where R-hat is above 1.01, an effective sample
-        size below 400, a transition divergent, or the engine's own check fails.
+        size below 400, a transition divergent, the k-hat of a variational fit above 0.7, or the engine's own check
+        fails.
 
     Raises:
         ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of
@@ -74,16 +80,16 @@ def sample(
         ('exact', torch.Size([4, 1000, 10]))
     """
     for name, value, least in (("draws", draws, 1), ("tune", tune, 0), ("chains", chains, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
+        check_whole_number(value, name, least)
+    if seed >= _SEED_BOUND:
+        raise ValueError(f"seed must be below 2**63, got {seed}")
     name, reason = _choose(model, method)
     engine = METHODS[name]
     if name == "pyro-nuts" and options.pop("pyro_program", False):
         options["program"] = _program(model, data, resolve_device(device))
     _check_options(engine, name, options)
     target = model.target(data, resolve_device(device))
+    require_proper(target)
     started = time.perf_counter()
     result = engine.run(target, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress, **options)
     seconds = time.perf_counter() - started
@@ -142,6 +148,13 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
     """Warn once a cause, with the number found and the threshold."""
     if result.details.get("converged") is False:
         warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
+    khat = result.details.get("psis_khat", 0.0)
+    if khat > LARGEST_KHAT:
+        message = (
+            f"the k-hat of the variational fit is {khat:.2f} (threshold {LARGEST_KHAT}): its draws are too far from "
+            "the posterior to be corrected by importance weights; use another guide, or method='pyro-nuts'"
+        )
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
     if not chain:  # independent draws: nothing to mix
         return
     divergent = int(posterior.sample_stats["diverging"].sum())

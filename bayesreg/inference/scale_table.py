@@ -1,0 +1,352 @@
+"""The marginal posterior of one or two learned scales, tabulated: the log evidence, and independent draws.
+
+Given the noise scale s and the prior scale t, effective ratio tau (t/s, or t where the prior is relative to the noise),
+the evidence is, in the eigenbasis of `bayesreg.evidence` and with r singular values S_i,
+
+    log p(y | s, t) = constant - nu log s - sum_i log(1 + tau^2 S_i^2) / 2 - b(tau) / (2 s^2),
+    b(tau) = e + sum_i c_i^2 / (1 + tau^2 S_i^2).
+
+Coordinates. The sums depend on tau only. So the *outer* coordinate is log tau (or that of t itself, where t is the
+ratio or has a bounded support), the *inner* one that of s: the sums cost one row each, and a ridge along which
+s^2 + t^2 S^2 is constant, as where there are as many features as rows, runs along the outer axis. The change from the
+coordinates of (s, t) has Jacobian 1. A single scale is the inner coordinate, with an outer axis that changes nothing.
+
+Table. Each row has its own bracket, outside which the density is 40 nats below the row's peak, so a ridge may bend and
+be as thin as it likes. Both directions are summed by the trapezoidal rule, which converges geometrically for a smooth
+hump; nodes are doubled until leaving out every second one moves the log evidence by less than 1e-10.
+
+Draws. A node by its weight and a triangular step are a draw from the table's bilinear interpolation; rejection against
+the density makes them exact.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch.distributions import constraints
+
+from bayesreg.evidence import EvidenceSpectrum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bayesreg.target import Target
+
+EVIDENCE_TOLERANCE = 1e-10
+# The table ends where the density has fallen by this many nats: a mass of 4e-18.
+_DEPTH = 40.0
+# A coordinate is a logarithm (or a logit): beyond this, squares of the scale leave the range of float64.
+_FARTHEST = 300.0
+# What may lie beyond and be left out of the draws; it counts as an error of the evidence in any case.
+_LARGEST_MASS_BEYOND = 1e-4
+# A slope at the end of the range below this is none.
+_FLAT = 1e-6
+# Enough for the interpolation to be accepted nearly always: an inner step is then a seventh of a standard deviation.
+_FEWEST_NODES = 129
+_MOST_NODES = 2**21
+# A search sees the largest value to within a node, and what is beside it: humps may be far narrower than the step.
+_OUTER_SEARCH_NODES, _INNER_SEARCH_NODES = 65, 33
+_MOST_SEARCHES = 40
+_NUMBERS_AT_ONCE = 2_000_000
+
+
+class ScaleTable:
+    """The marginal posterior of the learned scales of a target with a Gaussian or a flat prior.
+
+    Args:
+        target: The posterior, with one or two learned scales.
+        spectrum: Its data in the eigenbasis.
+
+    Attributes:
+        log_evidence: log p(y), the scales integrated out.
+        evidence_error: How far it may be off, in nats: by the steps, and by the mass beyond the range of float64.
+        allowed_error: 1e-10, or the rounding of a log evidence so large that it cannot be had to 1e-10.
+        shape: The numbers of nodes, outer and inner.
+
+    Raises:
+        ValueError: The density does not fall off, or too slowly for the range of float64.
+    """
+
+    def __init__(self, target: Target, spectrum: EvidenceSpectrum):
+        self._spectrum, self._learned = spectrum, target.learned_scales
+        self._known_noise = target.known_noise_scale
+        self._relative, self._flat = target.model.prior.relative_to_noise, target.model.prior.kind == "flat"
+        self._like = {"dtype": target.dtype, "device": target.device}
+        self._both = len(self._learned) == 2
+        self._inner = next(iter(self._learned))
+        # A scale whose coordinate is its logarithm can be had from the other one and their ratio.
+        self._from_ratio = None
+        if self._both and not self._relative:
+            self._from_ratio = next((name for name in ("prior_scale", "noise_scale") if self._is_half_line(name)), None)
+            self._inner = "prior_scale" if self._from_ratio == "noise_scale" else "noise_scale"
+        start = dict(zip(self._learned, target.start()[-len(self._learned) :], strict=True))
+        self._centre = start[self._inner]
+        self._outer_lower, self._outer_upper = self._bracket_outer(start)
+        self._refine()
+        self._prepare_draws()
+
+    def draw(self, size: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Draw scales independently.
+
+        Args:
+            size: How many.
+            generator: The source of randomness.
+
+        Returns:
+            The learned scales ``(size,)`` by name.
+        """
+        like = {"generator": generator, **self._like}
+        ends = torch.tensor(self.shape, **self._like) - 1.0
+        kept: list[torch.Tensor] = []
+        while sum(batch.shape[-1] for batch in kept) < size:
+            uniform = torch.rand(size, **like) * self._cumulative[-1]
+            nodes = torch.searchsorted(self._cumulative, uniform, right=True).clamp_max(self._cumulative.shape[0] - 1)
+            index = torch.stack(torch.unravel_index(nodes, self.shape), -1)
+            position = (index + torch.rand(index.shape, **like) - torch.rand(index.shape, **like)).abs()
+            position = ends - (ends - position).abs()  # a step over an edge comes back: the edges have half a weight
+            proposed = torch.rand(size, **like) * self._ceiling
+            base, fraction = self._cells(position)
+            proposed = proposed * _bilinear(self._table, base, fraction)
+            outer = self._outer_lower + position[:, 0] * self._outer_step
+            step = _linear(self._steps, base[:, 0], fraction[:, 0])
+            inner = _linear(self._lower, base[:, 0], fraction[:, 0]) + position[:, 1] * step
+            accept = proposed <= (self._log_density(outer, inner) + step.log() - self._peak).exp()
+            kept.append(torch.stack([outer, inner])[:, accept])
+        outer, inner = torch.cat(kept, -1)[:, :size]
+        coordinates = self._coordinates(outer, inner)
+        return {name: self._learned[name].constrain(coordinate) for name, coordinate in coordinates.items()}
+
+    # --- the density
+
+    def _coordinates(self, outer: torch.Tensor, inner: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the scales' own unconstrained coordinates, each of the least shape that it needs."""
+        if self._from_ratio is not None:
+            log_ratio = outer if self._from_ratio == "prior_scale" else -outer
+            return {self._inner: inner, self._from_ratio: self._log(self._inner, inner) + log_ratio}
+        return {"noise_scale": inner, "prior_scale": outer} if self._both else {self._inner: inner}
+
+    def _log(self, name: str, coordinate: torch.Tensor) -> torch.Tensor:
+        return self._learned[name].constrain(coordinate).log()
+
+    def _is_half_line(self, name: str) -> bool:
+        """Whether a scale's support is (0, inf), so that its coordinate is its logarithm."""
+        support = self._learned[name].distribution.support
+        return isinstance(support, constraints.greater_than | constraints.greater_than_eq) and support.lower_bound == 0
+
+    def _log_density(self, outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+        """Return log p(y | s, t) + log p(s) + log p(t) + log Jacobians, of the broadcast shape."""
+        coordinates, logs, density = self._coordinates(outer, inner), {}, 0.0
+        for name, coordinate in coordinates.items():
+            logs[name] = self._log(name, coordinate)
+            density = density + self._learned[name].log_density(coordinate)
+        log_noise = logs["noise_scale"] if "noise_scale" in logs else self._known_noise.log()
+        if self._flat:
+            density = density + self._spectrum.log_evidence(log_noise.exp(), None)
+        else:
+            log_prior = logs.get("prior_scale", torch.zeros((), **self._like))
+            log_ratio = log_prior if self._relative else outer if self._from_ratio else log_prior - log_noise
+            density = density + self._log_evidence(log_noise, log_ratio)
+        return density.nan_to_num(nan=-math.inf, neginf=-math.inf)
+
+    def _log_evidence(self, log_noise: torch.Tensor, log_ratio: torch.Tensor) -> torch.Tensor:
+        """Return log p(y | s, t); the sums over the singular values once for each ratio."""
+        spectrum = self._spectrum
+        constant = -0.5 * spectrum.degrees_of_freedom * math.log(2 * math.pi)
+        constant -= 0.5 * math.log(spectrum.num_rows) if spectrum.has_intercept else 0.0
+        log_values, squares = spectrum.singular_values.log(), spectrum.projections.square()
+        volumes, misfits = [], []
+        for ratio in log_ratio.flatten().split(max(1, _NUMBERS_AT_ONCE // max(spectrum.rank, 1))):
+            logits = 2.0 * (ratio.unsqueeze(-1) + log_values)
+            volumes.append(torch.nn.functional.softplus(logits, threshold=40.0).sum(-1))
+            misfits.append(spectrum.residual + torch.sigmoid(-logits) @ squares)
+        volume, misfit = (torch.cat(parts).reshape(log_ratio.shape) for parts in (volumes, misfits))
+        squared_error = (misfit.log() - 2.0 * log_noise).exp()  # where the misfit is 0, so is this, however small s is
+        return constant - spectrum.degrees_of_freedom * log_noise - 0.5 * (volume + squared_error)
+
+    # --- where it is
+
+    def _bracket_outer(self, start: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._both:
+            return torch.zeros((), **self._like), torch.ones((), **self._like)
+        if self._from_ratio is None:
+            around = start["prior_scale"]
+        else:
+            around = self._log("prior_scale", start["prior_scale"]) - self._log("noise_scale", start["noise_scale"])
+        around = around.reshape(1)
+        lower, upper = _search(lambda rows: self._profile(rows[0]).unsqueeze(0), around, _OUTER_SEARCH_NODES)
+        return lower[0], upper[0]
+
+    def _profile(self, outer: torch.Tensor) -> torch.Tensor:
+        """Return each row's largest density, near enough to judge it by."""
+        lower, upper = self._bracket_rows(outer)
+        grid = torch.linspace(0.0, 1.0, _INNER_SEARCH_NODES, **self._like)
+        inner = lower.unsqueeze(-1) + (upper - lower).unsqueeze(-1) * grid
+        return self._log_density(outer.unsqueeze(-1), inner).amax(-1)
+
+    def _bracket_rows(self, outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        around = self._centre.expand(outer.shape)
+        return _search(
+            lambda inner: self._log_density(outer.unsqueeze(-1), inner).expand(inner.shape), around, _INNER_SEARCH_NODES
+        )
+
+    # --- the table
+
+    def _refine(self) -> None:
+        """Tabulate on ever more nodes, until leaving out every second one along either axis changes nothing."""
+        nodes = (_FEWEST_NODES if self._both else 2, _FEWEST_NODES)
+        while True:
+            self._tabulate(*nodes)
+            self.shape, self.log_evidence = nodes, self._integral(self._values)
+            size_of_terms = abs(self.log_evidence) + self._spectrum.num_rows
+            self.allowed_error = max(EVIDENCE_TOLERANCE, 4.0 * torch.finfo(self._values.dtype).eps * size_of_terms)
+            coarser = (self._values[::2] if self._both else self._values, self._values[:, ::2])
+            doubled = (math.log(2.0) if self._both else 0.0, math.log(2.0))
+            errors = [
+                abs(self._integral(values) + step - self.log_evidence)
+                for values, step in zip(coarser, doubled, strict=True)
+            ]
+            finer = tuple(
+                2 * count - 1 if not error < self.allowed_error else count
+                for count, error in zip(nodes, errors, strict=True)
+            )
+            if finer == nodes or math.prod(finer) > _MOST_NODES:
+                break
+            nodes = finer
+        self.evidence_error = max(errors) + self._mass_beyond()
+
+    def _tabulate(self, outer_nodes: int, inner_nodes: int) -> None:
+        self._outer_step = (self._outer_upper - self._outer_lower) / (outer_nodes - 1)
+        outer = self._outer_lower + self._outer_step * torch.arange(outer_nodes, **self._like)
+        self._lower, self._upper = self._bracket_rows(outer)
+        self._steps = (self._upper - self._lower) / (inner_nodes - 1)
+        inner = self._lower.unsqueeze(-1) + self._steps.unsqueeze(-1) * torch.arange(inner_nodes, **self._like)
+        # Against the outer coordinate and the inner index, which is what is summed and drawn.
+        self._values = self._log_density(outer.unsqueeze(-1), inner) + self._steps.log().unsqueeze(-1)
+
+    def _integral(self, values: torch.Tensor) -> float:
+        """Return the log of the trapezoidal rule's sum, at the table's own steps."""
+        return float((values + _log_end_weights(values)).logsumexp((0, 1)) + self._outer_step.log())
+
+    def _mass_beyond(self) -> float:
+        """Return a bound on the mass where coordinates leave their range, from the slopes there.
+
+        A log density that is concave beyond, as for every prior of a scale that a file can name, falls at least as fast
+        as it does at the end, so the mass beyond is at most the last term of the sum by its slope a node.
+
+        Raises:
+            ValueError: There is no slope, or too much mass beyond.
+        """
+        terms = self._values + self._outer_step.log() - self.log_evidence
+        rows = terms.logsumexp(1)
+        inner, outer = self._inner, "prior_scale / noise_scale" if self._from_ratio else "prior_scale"
+        ends = [
+            (inner, "lower", self._lower <= -_FARTHEST, terms[:, 0], terms[:, 1], self._steps),
+            (inner, "upper", self._upper >= _FARTHEST, terms[:, -1], terms[:, -2], self._steps),
+            (outer, "lower", self._outer_lower <= -_FARTHEST, rows[0], rows[1], self._outer_step),
+            (outer, "upper", self._outer_upper >= _FARTHEST, rows[-1], rows[-2], self._outer_step),
+        ]
+        beyond = 0.0
+        for name, end, reached, last, before, step in ends:
+            counts = reached & (last > -_DEPTH)
+            fall = (before - last)[counts]
+            if bool((fall <= _FLAT * step.expand(last.shape)[counts]).any()):
+                raise ValueError(
+                    f"the posterior is improper: its density does not fall off as {name} approaches the {end} end of "
+                    f"its range. Give {inner} a proper prior such as dist.HalfNormal(1.0), a known value, or the "
+                    "weights a proper prior."
+                )
+            mass = float((last[counts].exp() / fall).sum())
+            if mass > _LARGEST_MASS_BEYOND:
+                limit = math.exp(-_FARTHEST if end == "lower" else _FARTHEST)
+                raise ValueError(
+                    f"the posterior has too heavy a tail: about {mass:.2g} of its mass lies where {name} is "
+                    f"{'below' if end == 'lower' else 'above'} {limit:.1g}, where float64 ends to square it "
+                    f"(allowed: {_LARGEST_MASS_BEYOND:g}). Give it a prior with less weight there, such as "
+                    "dist.HalfNormal(1.0) or dist.LogNormal(0.0, 1.0), or a known value."
+                )
+            beyond += mass
+        return beyond
+
+    # --- the draws
+
+    def _prepare_draws(self) -> None:
+        self._peak = self._values.max()
+        self._table = (self._values - self._peak).exp()
+        self._cumulative = (self._table * _log_end_weights(self._values).exp()).flatten().cumsum(0)
+        # Between nodes a hump rises above the interpolation, most at the middle of a cell.
+        outer, inner = (torch.arange(count - 1, **self._like) + 0.5 for count in self.shape)
+        lower, steps = (0.5 * (values[1:] + values[:-1]).unsqueeze(-1) for values in (self._lower, self._steps))
+        outer = self._outer_lower + self._outer_step * outer.unsqueeze(-1)
+        middles = self._log_density(outer, lower + steps * inner) + steps.log() - self._peak
+        corners = sum(
+            self._table[first : first + self.shape[0] - 1, second : second + self.shape[1] - 1]
+            for first, second in itertools.product((0, 1), repeat=2)
+        ).div(4.0)
+        ratio = torch.where(corners > 1e-12, middles.exp() / corners.clamp_min(1e-12), torch.ones_like(corners))
+        self._ceiling = 1.01 * ratio.max().clamp_min(1.0)
+
+    def _cells(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the lower corner's indices and the fractions of fractional indices ``(k, 2)``."""
+        last = torch.tensor(self.shape, dtype=torch.int64, device=position.device) - 2
+        base = torch.minimum(position.to(torch.int64), last)
+        return base, position - base
+
+
+def _search(
+    evaluate: Callable[[torch.Tensor], torch.Tensor], around: torch.Tensor, nodes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bracket, row by row, where a log density is within `_DEPTH` of its peak.
+
+    A bracket grows where its end is still that high, and is cut to the nodes that are, and one more on either side. Of
+    a log-concave density this cuts off nothing: what a coarse grid sees of the peak is too low, not too high.
+
+    Args:
+        evaluate: Takes points ``(rows, nodes)``; the log density there.
+        around: Where to begin, ``(rows,)``.
+        nodes: Points a row.
+
+    Returns:
+        The lower and the upper ends, ``(rows,)``.
+    """
+    like = {"dtype": around.dtype, "device": around.device}
+    index = torch.arange(nodes, **like)
+    lower, upper = (
+        (around - 60.0).clamp(-_FARTHEST, 0.9 * _FARTHEST),
+        (around + 60.0).clamp(-0.9 * _FARTHEST, _FARTHEST),
+    )
+    for _ in range(_MOST_SEARCHES):
+        width = upper - lower
+        step = width / (nodes - 1)
+        values = evaluate(lower.unsqueeze(-1) + step.unsqueeze(-1) * index)
+        high = values >= values.amax(-1, keepdim=True) - _DEPTH
+        first = torch.where(high, index, nodes).amin(-1)
+        last = torch.where(high, index, -1.0).amax(-1)
+        below = torch.where(first == 0, lower - width, lower + (first - 1) * step).clamp_min(-_FARTHEST)
+        above = torch.where(last == nodes - 1, upper + width, lower + (last + 1) * step).clamp_max(_FARTHEST)
+        settled = (below >= lower) & (above <= upper) & (above - below > 0.7 * width)
+        lower, upper = below, above
+        if bool(settled.all()):
+            break
+    return lower, upper
+
+
+def _log_end_weights(values: torch.Tensor) -> torch.Tensor:
+    """Return the logs of the trapezoidal rule's weights: half a weight at either end of an axis."""
+    weights = torch.zeros_like(values)
+    for axis in (0, 1):
+        for end in (0, -1):
+            weights.select(axis, end).sub_(math.log(2.0))
+    return weights
+
+
+def _linear(values: torch.Tensor, base: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
+    return torch.lerp(values[base], values[base + 1], fraction)
+
+
+def _bilinear(table: torch.Tensor, base: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
+    row, column = base.unbind(-1)
+    sides = [torch.lerp(table[row, column + side], table[row + 1, column + side], fraction[:, 0]) for side in (0, 1)]
+    return torch.lerp(*sides, fraction[:, 1])
