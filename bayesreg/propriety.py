@@ -121,24 +121,13 @@ def _refusal(target: Target, spectrum: EvidenceSpectrum, towards: dict[str, int]
     # The scale whose prior is at fault: a flat one that grows, else the noise that may go to 0.
     guilty = [name for name, sign in moving.items() if sign > 0 and target.learned_scales[name].is_flat]
     name = guilty[-1] if guilty else next(iter(moving))
-    proper = "proper prior" if guilty else "prior that vanishes at 0,"
-    proper += " such as dist.HalfNormal(1.0)," if guilty else " such as dist.LogNormal(0.0, 1.0),"
+    remedy = "a proper prior such as dist.HalfNormal(1.0)"
+    if not guilty:
+        remedy = "a prior that vanishes at 0 such as dist.LogNormal(0.0, 1.0)"
     fit = " and a target that the features fit exactly" if spectrum.residual == 0.0 else ""
-    power = powers.get(type(learned.distribution), lambda prior: math.inf)
-    return -power(learned.distribution)
-
-
-def _refusal(target: Target, spectrum: EvidenceSpectrum, towards: dict[str, int], exponent: float) -> str:
-    moving = {name: sign for name, sign in towards.items() if sign}
-    where = " and ".join(f"{name} {'goes to 0' if sign < 0 else 'grows'}" for name, sign in moving.items())
-    # The scale whose prior is at fault: a flat one that grows, else the noise that may go to 0.
-    guilty = [name for name, sign in moving.items() if sign > 0 and target.learned_scales[name].is_flat]
-    name = guilty[-1] if guilty else next(iter(moving))
-    proper = "dist.HalfNormal(1.0)" if guilty else "dist.LogNormal(0.0, 1.0), which vanishes at 0"
-    fit = ", which the features fit exactly" if spectrum.residual == 0.0 else ""
     power = "stays level" if exponent == 0.0 else f"rises with the power {exponent:g}"
     return (
         f"the posterior is improper: its density (of the log scales) {power} as {where}, with "
-        f"{spectrum.degrees_of_freedom} degrees of freedom and a design of rank {spectrum.rank}{fit}. "
-        f"Give {name} a {proper} or a known value."
+        f"{spectrum.degrees_of_freedom} degrees of freedom, a design of rank {spectrum.rank}{fit}. "
+        f"Give {name} {remedy}, or a known value."
     )

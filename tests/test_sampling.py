@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bayesreg as br
+from bayesreg.inference import scale_table
 from bayesreg.inference.engine import EngineResult
 from bayesreg.sampling import _warn
 
@@ -78,6 +79,7 @@ def test_moments_give_the_same_draws_as_rows(method, data):
         ({"chains": 0}, ValueError, "chains must be 1 or more"),
         ({"tune": -1}, ValueError, "tune must be 0 or more"),
         ({"seed": -1}, ValueError, "seed must be 0 or more"),
+        ({"seed": 2**63}, ValueError, r"seed must be below 2\*\*63, got 9223372036854775808"),
         ({"method": "nuts"}, ValueError, "method must be one of auto, exact, svi, pyro-nuts, got 'nuts'"),
         ({"method": "exact", "target_acceptance": 0.9}, TypeError, "no option 'target_acceptance'"),
         (
@@ -155,3 +157,36 @@ def test_chains_apart_and_divergences_are_warned_of(shift, divergent, cause, dat
         _warn(posterior, EngineResult(posterior.draws, stats), chain=True)
     messages = [str(warning.message) for warning in seen if warning.category is br.ConvergenceWarning]
     assert any(re.search(cause, message) for message in messages) if cause else not messages
+
+
+@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+def test_no_engine_starts_on_a_posterior_that_does_not_exist(method):
+    flat, random = LEARNED.mask(False), np.random.default_rng(0)
+    data = br.RegressionData(random.standard_normal((4, 3)), random.standard_normal(4))
+    with pytest.raises(ValueError, match="improper.* as noise_scale grows"):
+        br.sample(br.LinearRegression(br.FlatPrior(), flat), data, method=method)
+    if method != "exact":
+        narrow = br.RegressionData(data.features[:, :1], data.target)
+        with pytest.raises(ValueError, match="improper.* as prior_scale grows"):
+            br.sample(br.LinearRegression(br.LaplacePrior(flat), LEARNED), narrow, method=method)
+        two = br.RegressionData(narrow.features[:2], narrow.target[:2])
+        with pytest.raises(ValueError, match="improper.* as noise_scale grows"):
+            br.sample(br.LinearRegression(br.LaplacePrior(1.0), flat), two, method=method)
+
+
+def test_a_table_that_cannot_be_made_fine_enough_is_warned_of(monkeypatch):
+    monkeypatch.setattr(scale_table, "_MOST_NODES", 20_000)
+    identity = br.RegressionData(np.eye(20), np.random.default_rng(0).standard_normal(20))
+    with pytest.warns(br.ConvergenceWarning, match=r"the log evidence to \S+ nats \(threshold 1e-10\)"):
+        posterior = br.sample(br.LinearRegression(br.GaussianPrior(LEARNED), LEARNED), identity, draws=5, chains=1)
+    assert posterior.details["converged"] is False and posterior.details["evidence_error"] > 1e-10
+
+
+@pytest.mark.parametrize(("khat", "warned"), [(0.71, True), (0.69, False)])
+def test_a_variational_fit_that_importance_weights_cannot_correct_is_warned_of(khat, warned):
+    result = EngineResult({}, {}, details={"converged": True, "psis_khat": khat})
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        _warn(None, result, chain=False)
+    assert len(seen) == warned
+    assert all(re.search(r"k-hat .* 0.71 \(threshold 0.7\)", str(found.message)) for found in seen)
