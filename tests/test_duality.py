@@ -140,3 +140,25 @@ def test_a_long_column_does_not_widen_the_gap(length):
     best = np.linalg.solve(centred.T @ centred, centred.T @ target - 50 * pull) / lengths  # no weight is at the centre
     certificate = certify(best, RegressionData(features * lengths, target), penalty)
     assert certificate.relative_gap < 1e-10
+
+
+@pytest.mark.parametrize("apart", [1e-4, 1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("strength", [1e-6, 1e-10, 1e-13])
+def test_nearly_equal_columns_hide_nothing(apart, strength):
+    """Those of least squares cancel there, at about 1 / apart: against a lasso their gap is mostly the penalty."""
+    random = np.random.default_rng(0)
+    features = random.standard_normal((30, 3))
+    features[:, 1] = features[:, 0] + apart * random.standard_normal(30)
+    data = RegressionData(features, features @ [1.0, 1.0, 2.0] + random.standard_normal(30))
+    centred = [[Fraction(v) for v in row] for row in np.column_stack([features, data.target]).tolist()]
+    means = [sum(column) / 30 for column in zip(*centred, strict=True)]
+
+    def exact(weights):
+        signs = [*(-Fraction(w) for w in weights), 1]
+        squares = sum(sum(s * (v - m) for s, v, m in zip(signs, row, means, strict=True)) ** 2 for row in centred)
+        return squares / 60 + Fraction(strength) * sum(abs(Fraction(w)) for w in weights)
+
+    cancelling = np.linalg.lstsq(features - features.mean(0), data.target - data.target.mean())[0]
+    without = np.insert(np.linalg.lstsq(*(v - v.mean(0) for v in (features[:, ::2], data.target)))[0], 1, 0.0)
+    excess = float(exact(cancelling.tolist()) - exact(without.tolist()))
+    assert certify(cancelling, data, L1(strength)).gap >= excess * (1 - 1e-9)
