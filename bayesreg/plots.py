@@ -18,7 +18,10 @@ from bayesreg.plot_parts import (
     BLACK,
     BLUE,
     GREY,
+    INCHES_PER_CHARACTER,
+    SHORT_NAME,
     VERMILLION,
+    as_drawn,
     axes_or_new,
     label_ends,
     label_points,
@@ -128,13 +131,14 @@ def plot_posterior_intervals(
     from bayesreg.posterior_summary import check_interval, interval_bounds
 
     check_interval(interval, kind)
-    names = posterior.data.feature_names
+    names = as_drawn(posterior.data.feature_names)
     weights = posterior.draws["weights"].numpy().reshape(-1, len(names))
     mean = weights.mean(axis=0)
     named = len(names) <= MOST_NAMED_FEATURES
     order = np.arange(len(names)) if named else np.argsort(mean)
     # Names read best from the top down on the left; a long row of weights from left to right.
-    ax = axes_or_new(ax, (7.0, 1.6 + 0.26 * len(names)) if named else (9.0, 4.5))
+    width = 6.7 + INCHES_PER_CHARACTER * max(map(len, names))
+    ax = axes_or_new(ax, (width, 1.6 + 0.26 * len(names)) if named else (9.0, 4.5))
     place = np.arange(len(names), dtype=float)
 
     def bars(bounds, **style):
@@ -185,7 +189,7 @@ def plot_map_against_fit(
 ) -> Axes:
     """Draw the weights of a penalised fit over those of the MAP, with the line on which they agree.
 
-    The largest difference and the number of weights that are exactly zero in both are written into the picture.
+    The largest difference and the number of weights that are exactly zero in both are written above the picture.
 
     Args:
         map_estimate: The MAP, or its weights ``(d,)``.
@@ -208,21 +212,21 @@ def plot_map_against_fit(
     _check_same_units(map_estimate, penalised, "penalised")
     mode = as_float64(getattr(map_estimate, "weights", map_estimate), "map_estimate")
     fit = _vector(getattr(penalised, "weights", penalised), "penalised", len(mode))
-    names = getattr(map_estimate, "feature_names", tuple(f"w{j}" for j in range(len(mode))))
+    names = as_drawn(getattr(map_estimate, "feature_names", [f"w{j}" for j in range(len(mode))]), SHORT_NAME)
     ax = axes_or_new(ax, (5.0, 5.0))
     ax.axline((0.0, 0.0), slope=1.0, color=GREY, linewidth=0.8, zorder=0)
     size = 7.0 if len(mode) <= MOST_NAMED_FEATURES else 4.0
     ax.plot(mode, fit, "o", color=BLUE, markersize=size, markeredgecolor="white", markeredgewidth=0.5)
     ax.set_aspect("equal", adjustable="datalim")
+    ax.margins(0.2)  # room for the names
     if len(mode) <= MOST_LABELLED_POINTS:
         label_points(ax, mode, fit, names)
-    ax.margins(0.2)  # room for the names
     farthest = int(np.argmax(np.abs(fit - mode)))
     words = [f"largest difference {abs(fit - mode)[farthest]:.2g} ({names[farthest]})"]
     zeros = int(((fit == 0) & (mode == 0)).sum())
     if zeros:
         words.append(f"{zeros} of {len(mode)} exactly 0 in both")
-    ax.text(0.03, 0.97, "\n".join(words), transform=ax.transAxes, va="top", fontsize=9)
+    ax.text(0.0, 1.02, "\n".join(words), transform=ax.transAxes, fontsize=9)
     units = " (standard units)" if getattr(map_estimate, "transform", None) is not None else ""
     ax.set(xlabel=f"weight of the MAP{units}", ylabel=f"weight of the penalised fit{units}")
     return ax
@@ -385,6 +389,6 @@ def _vector(values: Any, argument: str, length: int) -> np.ndarray:
 
 
 def _weight_unit(posterior: Posterior) -> str:
-    target = posterior.data.target_name
+    (target,) = as_drawn([posterior.data.target_name])
     unit = f"{target} per unit" if posterior.transform is None else f"sd of {target} per sd"
     return f" ({unit} of the feature)"

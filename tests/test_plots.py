@@ -1,5 +1,9 @@
 """Pictures: what they show is what they were given, on the axes they were given, and nothing else changes."""
 
+import io
+import itertools
+import xml.etree.ElementTree as xml
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -9,9 +13,11 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.collections import PolyCollection
 
 import bayesreg as br
 from bayesreg import plots
+from bayesreg.plot_parts import as_drawn
 from bayesreg.posterior_summary import interval_bounds
 
 
@@ -23,6 +29,11 @@ def design(num_rows=30, num_features=3, seed=0):
     return br.RegressionData(features, target, names, "response")
 
 
+def named(names, target="response"):
+    rows = design(num_features=len(names))
+    return br.RegressionData(rows.features, rows.target, names, target).standardized()
+
+
 def by_hand(data, draws=60, chains=4, **stats):
     generator = torch.Generator().manual_seed(1)
     weights = torch.randn((chains, draws, data.num_features), generator=generator, dtype=torch.float64)
@@ -30,7 +41,7 @@ def by_hand(data, draws=60, chains=4, **stats):
     scalars = torch.randn((2, chains, draws), generator=generator, dtype=torch.float64)
     return br.Posterior(
         {"weights": weights, "intercept": scalars[0], "noise_scale": scalars[1].exp()},
-        {"lp": scalars[0], **stats},
+        {"lp": scalars[0], **stats} if chains > 1 else {},
         model=br.LinearRegression(br.GaussianPrior(1.0), dist.HalfNormal(1.0)),
         data=data,
         method="by hand",
@@ -77,6 +88,65 @@ def test_axes_in_axes_out(function):
     assert plt.get_fignums() == [figure.number] and ax.has_data()
     own = function(*arguments)
     assert own is not ax and own.figure is not figure and own.get_xlabel() and own.get_ylabel() is not None
+
+
+# --- names
+
+
+def written(figure):
+    """The texts of a figure as a viewer shows them, after any reading as TeX."""
+    file = io.BytesIO()
+    with plt.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg")
+    texts = xml.fromstring(file.getvalue()).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(text.itertext()) for text in texts]
+
+
+def with_names(data):
+    """Every figure that shows names of columns."""
+    posterior = by_hand(data)
+    mode = br.map_estimate(br.LinearRegression(br.GaussianPrior(1.0), 1.0), data)
+    drawn = plots.plot_diagnostics(posterior) | plots.plot_diagnostics(by_hand(data, chains=1))
+    return {name: collection.get_viz("figure") for name, collection in drawn.items()} | {
+        "intervals": plots.plot_posterior_intervals(posterior, mode).figure,
+        "fit": plots.plot_map_against_fit(mode, mode.weights + torch.linspace(0.0, 0.1, data.num_features)).figure,
+    }
+
+
+def test_names_are_drawn_as_they_are():
+    names = ["price_$,$^$,c", "cost in $ (US$)", r"$\foo$", "$x_1^2$ [µ]", r"\$ a/b", "plain"]
+    target = r"rent in $^$ \$"
+    figures = {name: written(figure) for name, figure in with_names(named(names, target)).items()}
+    for panels in ("rank", "trace"):
+        assert {f"weights[{name}]" for name in names} <= set(figures[panels])
+    assert set(names) <= set(figures["forest"]) and set(names) <= set(figures["intervals"])
+    assert set(names) <= set(figures["fit"])
+    assert "largest difference 0.1 (plain)" in figures["fit"]
+    assert f"weight (sd of {target} per sd of the feature)" in figures["intervals"]
+    assert f"{target} (standard units)" in figures["posterior_predictive"]
+
+
+def test_long_names_leave_room_and_keep_apart():
+    names = ["average_household_income_per_capita_usd", "share_of_population_over_65_years", "age"]
+    names += [f"{'the_number_of_households_of_a_district_' * 3}{letter}" for letter in "xy"]
+    for kind, figure in with_names(named(names, "t" * 90)).items():
+        figure.canvas.draw()  # a layout that has no room warns
+        main = max(figure.axes, key=lambda axes: axes.bbox.width)
+        assert main.bbox.width > (1.5 if kind in ("rank", "trace") else 3.0) * figure.dpi, kind
+        texts = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts)]
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+        for (first, box), (second, other) in itertools.combinations(boxes, 2):
+            assert not box.overlaps(other), (kind, first, second)
+
+
+def test_short_names_stay_and_cut_ones_are_distinct():
+    assert as_drawn(["age", "x" * 40]) == ["age", "x" * 40]
+    assert as_drawn(["abcdefghij", "abcdefghix"], 7) == ["abc…hij", "abc…hix"]
+    assert as_drawn(["abcdefghij", "short", "abcdefXhij"], 7) == ["abcd…#1", "short", "abcd…#3"]
+    awkward = ["abcd…#3", "abcdefghij", "abcdefXhij", "abcdeYYhij"]
+    assert len(set(as_drawn(awkward, 7))) == 4
+    many = [f"{'a' * 20}{j:05}{'b' * 20}" for j in range(2000)]
+    assert len(set(as_drawn(many))) == 2000 and max(map(len, as_drawn(many))) <= 40
 
 
 # --- posterior intervals
@@ -243,6 +313,19 @@ def test_names_at_line_ends_keep_apart():
         assert not boxes[0].overlaps(boxes[1])
 
 
+def test_names_at_line_ends_follow_shared_limits():
+    _, axes = plt.subplots(1, 2, sharey=True)
+    plots.plot_loss_against_lambda([0.1, 1.0], [1.0, 2.0], [3.0, 2.1], ax=axes[0])
+    plots.plot_loss_against_lambda([0.1, 1.0], [0.01, 500.0], [1000.0, 800.0], ax=axes[1])
+    axes[0].figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes[0].texts[1:]]
+    end = axes[0].transData.transform((1.0, 2.05))[1]
+    assert np.mean([(box.y0 + box.y1) / 2 for box in boxes]) == pytest.approx(end, abs=3)
+    assert not boxes[0].overlaps(boxes[1])
+    axes[0].set_ylim(0.5, 1.5)  # the lines end above what is shown: their names stay at the edge
+    assert axes[0].texts[2].get_window_extent().y0 == pytest.approx(axes[0].bbox.y1, abs=20)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -280,9 +363,28 @@ def test_wrong_losses_are_refused(arguments, words):
             lambda: by_hand(br.RegressionData(design().features, design().target > 0)),
             ["rank", "forest", "posterior_predictive"],
         ),
+        # Neither may one come out of a target that is the same in all rows.
+        (
+            lambda: by_hand(br.RegressionData(design().features, np.full(30, 7.0))),
+            ["rank", "forest", "posterior_predictive"],
+        ),
+        (
+            lambda: by_hand(br.RegressionData(design().features, 1e8 + 1e-8 * (np.arange(30) % 3))),
+            ["rank", "forest", "posterior_predictive"],
+        ),
         (lambda: by_hand(design(num_features=45), chains=9, draws=260), ["rank", "forest", "posterior_predictive"]),
     ],
-    ids=["rows", "energy", "one chain", "moments", "two rows", "binary", "many"],
+    ids=[
+        "rows",
+        "energy",
+        "one chain without statistics",
+        "moments",
+        "two rows",
+        "binary",
+        "constant",
+        "all but constant",
+        "many",
+    ],
 )
 def test_diagnostics(posterior, names):
     posterior = posterior()
@@ -293,16 +395,30 @@ def test_diagnostics(posterior, names):
     assert len(panels) == min(12, posterior.data.num_features + 2)
     d = posterior.data.num_features
     label = figures["forest"].axes[-1].get_xlabel()
-    assert label.startswith("the 40 weights farthest from 0: " if d > 40 else "mean, 50%")
-    written = {text.get_text() for axes in figures["forest"].axes for text in axes.texts}
+    assert label.startswith("the 40 weights farthest from 0: mean" if d > 40 else "weight: mean, 50%")
+    texts = {text.get_text() for axes in figures["forest"].axes for text in axes.texts}
     weights = posterior.draws["weights"].reshape(-1, d)
     farthest = (weights.mean(dim=0).abs() / weights.std(dim=0)).argsort(descending=True)[:40]
-    assert written & set(posterior.data.feature_names) == {posterior.data.feature_names[j] for j in farthest}
+    assert texts == {posterior.data.feature_names[j] for j in farthest}
+    if "rank" in figures:
+        shown = [text.get_text() for text in figures["rank"].legends[0].get_texts()]
+        assert shown == [f"chain {chain}" for chain in range(0, posterior.num_chains, 2 if d > 40 else 1)]
+        colors = [line.get_color() for line in figures["rank"].legends[0].get_lines()]
+        assert [line.get_color() for line in panels[0].lines[: len(shown)]] == colors and len(set(colors)) == len(shown)
+        banded = any(isinstance(band, PolyCollection) for band in panels[0].collections)
+        assert ("grey band" if banded else "a small p") in figures["rank"].get_suptitle()
     if "energy" in figures:
         assert all(float(tick).is_integer() for tick in figures["energy"].axes[0].get_yticks())
+        assert all(axes.get_xlabel() for axes in figures["energy"].axes)
     if "posterior_predictive" in figures:
         assert figures["posterior_predictive"].axes[0].get_xlabel() == posterior.data.target_name
-        assert "predicted by 50 draws" in figures["posterior_predictive"].axes[0].get_title()
+        axes = figures["posterior_predictive"].axes[0]
+        assert "predicted by 50 draws" in axes.get_title()
+        black = [line for line in axes.lines if matplotlib.colors.to_hex(line.get_color()) == "#000000"]
+        seen = np.ptp(np.concatenate([line.get_ydata() for line in black]))
+        assert seen > 0 and ("densities" in axes.get_title()) == (
+            np.ptp(posterior.data.target) > 1e-6 and posterior.data.num_rows >= 20
+        )
 
 
 # --- training
