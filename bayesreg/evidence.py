@@ -24,6 +24,7 @@ import scipy.linalg
 import torch
 
 from bayesreg.moments import Moments
+from bayesreg.threads import one_thread
 
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
@@ -61,6 +62,7 @@ class EvidenceSpectrum:
     relative_scales: torch.Tensor
 
     @classmethod
+    @one_thread()
     def of(
         cls, moments: Moments, relative_scales: np.ndarray, prior_loc: np.ndarray, device: torch.device | str = "cpu"
     ) -> EvidenceSpectrum:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from bayesreg.arrays import check_whole_number
+from bayesreg.threads import one_thread
 
 
 def chain_seed(seed: int, chain: int) -> int:
@@ -43,8 +44,8 @@ def isolated(seed: int) -> Iterator[None]:
 
     Put back on exit, after an exception too: the random state of torch (the CPU's and every CUDA device's), of NumPy
     and of Python; Pyro's parameter store and settings (validation flags among them); torch's gradient mode, on inside,
-    and its number of threads. That is 1 inside, since a sum split over threads rounds differently, and a Markov chain
-    makes other draws of it. Handlers that the caller has active do not see the sites inside.
+    and the number of threads, which is 1 inside (`bayesreg.threads`). Handlers that the caller has active do not see
+    the sites inside.
 
     Args:
         seed: Seed of all streams, a non-negative integer.
@@ -63,10 +64,9 @@ def isolated(seed: int) -> Iterator[None]:
     import pyro  # slow to import, and `chain_seed` does without
 
     store = pyro.get_param_store()
-    num_threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)
         with (
+            one_thread(),
             random_streams(seed),
             store.scope(),
             pyro.settings.context(**pyro.settings.get()),
@@ -75,7 +75,6 @@ def isolated(seed: int) -> Iterator[None]:
         ):
             yield
     finally:
-        torch.set_num_threads(num_threads)
         # scope() strips the caller's parameters of `.unconstrained`; reading them from the store gives it back.
         dict(store.items())
 

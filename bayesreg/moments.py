@@ -12,6 +12,7 @@ from bayesreg.arrays import as_float64, read_only
 from bayesreg.data import RegressionData
 from bayesreg.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.standardization import Standardization
+from bayesreg.threads import one_thread
 
 # Rows are centred in blocks: enough of them for a fast matrix product, few enough to stay near 64 MiB.
 BLOCK_ROWS = 65_536
@@ -32,7 +33,8 @@ class Moments:
     scatter = S_a + S_b + (n_a n_b / n) delta delta' with delta = mean_b - mean_a.
 
     Make them with `from_data` or `from_batches`. The arrays are float64 and read-only. A pickle has the same length for
-    any n, and leaves out `factor`.
+    any n, and leaves out `factor`. The sums over rows are made on one thread, so that their last digits do not depend on
+    the number of threads that there are.
 
     Attributes:
         num_rows: Number of rows n.
@@ -141,6 +143,7 @@ class Moments:
         raise TypeError(f"it must be RegressionData, (features, target) or Moments, got {type(batch).__name__}")
 
     @classmethod
+    @one_thread()
     def _from_rows(cls, data: RegressionData) -> Moments:
         pivot = np.append(data.features[0], data.target[0])
         total = None
@@ -371,6 +374,7 @@ def _blocks(data: RegressionData, origin: np.ndarray) -> Iterator[np.ndarray]:
         yield block
 
 
+@one_thread()
 def _factor_of_rows(data: RegressionData, pivot: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return `(k, d + 1)` with the centred rows' second moments and, unlike their Gram, their condition."""
     factor = np.empty((0, data.num_features + 1))

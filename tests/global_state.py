@@ -37,6 +37,10 @@ def snapshot():
         state["torch printing"] = vars(torch._tensor_str.PRINT_OPTS).copy()
         if torch.cuda.is_initialized():
             state["cuda random"] = [numbers.cpu().numpy().tobytes() for numbers in torch.cuda.get_rng_state_all()]
+    if threadpoolctl := sys.modules.get("threadpoolctl"):
+        state["BLAS threads"] = [
+            lib["num_threads"] for lib in threadpoolctl.threadpool_info() if "blas" in lib.values()
+        ]
     if pyro := sys.modules.get("pyro"):
         store = pyro.get_param_store()
         state["pyro parameters"] = {name: (id(value), value.tolist()) for name, value in store.named_parameters()}
