@@ -33,8 +33,8 @@ class Moments:
     scatter = S_a + S_b + (n_a n_b / n) delta delta' with delta = mean_b - mean_a.
 
     Make them with `from_data` or `from_batches`. The arrays are float64 and read-only. A pickle has the same length for
-    any n, and leaves out `factor`. The sums over rows are made on one thread, so that their last digits do not depend on
-    the number of threads that there are.
+    any n, and leaves out `factor`. Sums over rows are made on one thread: their last digits do not depend on how many
+    there are.
 
     Attributes:
         num_rows: Number of rows n.
