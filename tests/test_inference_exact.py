@@ -165,6 +165,24 @@ def test_known_scales_give_the_textbook_gaussian():
     assert_law(draws["intercept"], data.target.mean() - means @ mean, variance**0.5)
 
 
+def test_the_intercept_given_the_weights_has_the_variance_of_a_mean():
+    data = small_data(rows=4)
+    draws = run(br.LinearRegression(br.GaussianPrior(1.0), 0.5), data, draws=20_000).draws
+    best = data.target.mean() - draws["weights"] @ torch.tensor(data.features.mean(0))
+    assert_law(draws["intercept"] - best, 0.0, 0.5 / 4**0.5)
+
+
+@pytest.mark.parametrize("prior", [br.GaussianPrior(0.5), br.GaussianPrior(dist.HalfNormal(1.0))])
+def test_learned_scales_are_drawn_from_a_continuum(prior):
+    """Not from the nodes of a table; and the evidence is as good as is said, on a skewed posterior too."""
+    random = np.random.default_rng(0)
+    data = br.RegressionData(random.standard_normal((5, 2)), random.standard_normal(5))
+    result = run(br.LinearRegression(prior, dist.HalfCauchy(3.0)), data, draws=500)
+    for name in set(result.draws) & {"noise_scale", "prior_scale"}:
+        assert result.draws[name].unique().numel() == 2000
+    assert result.details["evidence_error"] < 1e-10
+
+
 def test_directions_that_the_data_do_not_see_keep_their_prior():
     data = small_data(rows=4, columns=7)
     draws = run(br.LinearRegression(br.GaussianPrior(0.8), 0.3), data, draws=20_000).draws["weights"].reshape(-1, 7)

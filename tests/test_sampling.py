@@ -159,6 +159,21 @@ def test_chains_apart_and_divergences_are_warned_of(shift, divergent, cause, dat
     assert any(re.search(cause, message) for message in messages) if cause else not messages
 
 
+def test_a_poor_tail_is_warned_of_where_the_bulk_is_fine(data):
+    """Long stays in one tail: its quantile is known from few of them, the ranks of the rest from many draws."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn((4, 2000, 2), generator=generator, dtype=torch.float64)
+    for chain in range(4):
+        weights[chain, 400 * chain : 400 * chain + 70, 0] = -4.0
+    model = br.LinearRegression(br.LaplacePrior(1.0), 0.5, intercept=False)
+    stats = {"lp": -weights.square().sum(-1), "diverging": torch.zeros((4, 2000), dtype=torch.bool)}
+    posterior = br.Posterior({"weights": weights}, stats, model=model, data=data, method="pyro-nuts")
+    table = posterior.summary()
+    assert table["ess_bulk"].min() > 400 > table["ess_tail"].min()
+    with pytest.warns(br.ConvergenceWarning, match=r"ESS of weights\[a\] is \d+ \(threshold 400\)"):
+        _warn(posterior, EngineResult(posterior.draws, stats), chain=True)
+
+
 @pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
 def test_no_engine_starts_on_a_posterior_that_does_not_exist(method):
     flat, random = LEARNED.mask(False), np.random.default_rng(0)
