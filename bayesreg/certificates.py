@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesreg.arrays import as_float64
 from bayesreg.duality import PenalisedPoint, duality_gap
 from bayesreg.moments import Moments, as_moments
 from bayesreg.multipliers import Factor
@@ -167,11 +168,10 @@ def _checked_weights(weights: Any, num_features: int) -> np.ndarray:
         The weights, (d,).
 
     Raises:
+        TypeError: If they are no numbers.
         ValueError: If they are not that many finite numbers.
     """
-    if hasattr(weights, "detach"):
-        weights = weights.detach().cpu().numpy()
-    array = np.asarray(weights, dtype=np.float64)
+    array = as_float64(weights, "weights")
     if array.shape != (num_features,):
         raise ValueError(f"weights must have shape ({num_features},), one a feature; got {array.shape}")
     if not np.all(np.isfinite(array)):

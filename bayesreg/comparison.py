@@ -25,6 +25,7 @@ from bayesreg.certificates import Certificate, certify
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.inference.auto_delta import auto_delta
 from bayesreg.inference.map import MapEstimate, map_estimate
+from bayesreg.model import require_model
 from bayesreg.moments import Moments, as_moments
 from bayesreg.optimum import penalised_optimum
 from bayesreg.penalties import Penalty
@@ -188,7 +189,7 @@ def compare(
         The `Comparison`.
 
     Raises:
-        TypeError: ``data`` are not rows.
+        TypeError: ``model`` is not a `LinearRegression`, or ``data`` are not rows.
         ValueError: The mode does not exist (see `map_estimate`).
 
     Example:
@@ -199,7 +200,7 @@ def compare(
         True
     """
     rows = require_rows(data, "compare")
-    model = model.conditioned(noise_scale, prior_scale)
+    model = require_model(model).conditioned(noise_scale, prior_scale)
     tell = progress or (lambda name: None)
     moments = as_moments(rows)
     centred = moments if model.intercept else moments.about_origin()

@@ -196,7 +196,7 @@ def show_comparison(out: Console, found: Comparison) -> None:
         add(route, route.name, f"{route.seconds:.2f}", verdict(route.passed))
     for route in found.wrong:
         caught = verdict(False) if route.passed else Text("caught", style="green")
-        outcome = Text("same fit", style="dim") if _same_point(route) else caught
+        outcome = Text("same fit", style="dim") if route.same_point else caught
         add(route, Text(f"wrong: {route.name}", style="dim"), "", outcome)
     out.print(made)
 
@@ -224,9 +224,9 @@ def explain_comparison(out: Console, *found: Comparison) -> None:
             "weights may attain the minimum."
         )
     wrong = [route for comparison in found for route in comparison.wrong]
-    if not all(map(_same_point, wrong)):
+    if not all(route.same_point for route in wrong):
         words.append("At half or twice the lambda the same test must fail.")
-    if same := dict.fromkeys(route.name for route in wrong if _same_point(route)):
+    if same := dict.fromkeys(route.name for route in wrong if route.same_point):
         words.append(f"{' and '.join(same)}: the same fit on these data, so there is nothing to catch.")
     out.print(" ".join(words), style="dim")
 
@@ -235,10 +235,6 @@ def _about_kkt(kinds: set[str]) -> str:
     if "l1" in kinds:
         return "; where a weight is almost 0 but not 0 (AutoDelta, subgradient) it can be large at a tiny gap."
     return "; without a penalty, it is what must be within the allowed." if kinds == {"none"} else "."
-
-
-def _same_point(route: Route) -> bool:
-    return getattr(route, "same_point", False)
 
 
 def show_run(out: Console, sampled: Sampled, folder: str) -> None:

@@ -183,6 +183,8 @@ def _price_of_moving(point: PenalisedPoint, moves: np.ndarray, against: np.ndarr
         return hidden, none
     moved = np.flatnonzero(moves)
     lengths = point.lengths[moved]
+    if not lengths.all():
+        return hidden, none
     basis, upper, order = scipy.linalg.qr(root[:, moved] / lengths, mode="economic", pivoting=True)
     pivots = np.abs(np.diag(upper))
     if len(pivots) < len(moved) or pivots[-1] <= len(moved) * np.finfo(np.float64).eps:

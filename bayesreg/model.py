@@ -245,3 +245,20 @@ class LinearRegression:
         """
         noise_scale = scale_from_dict(table["noise_scale"], "noise_scale")
         return cls(prior_from_dict(table["prior"]), noise_scale, table["intercept"])
+
+
+def require_model(model: Any) -> LinearRegression:
+    """Return a model as it is.
+
+    Args:
+        model: What a caller gave.
+
+    Returns:
+        The model.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(model, LinearRegression):
+        raise TypeError(f"model must be a LinearRegression, as LinearRegression(GaussianPrior(1.0)), got {model!r}")
+    return model

@@ -14,6 +14,7 @@ from bayesreg.data import RegressionData, require_rows
 from bayesreg.devices import resolve_device
 from bayesreg.inference import exact, pyro_nuts, svi
 from bayesreg.inference.engine import EngineResult
+from bayesreg.model import require_model
 from bayesreg.posterior import Posterior
 from bayesreg.propriety import require_proper
 from bayesreg.warnings import ConvergenceWarning
@@ -70,7 +71,8 @@ def sample(
     Raises:
         ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of
             range, or no such device.
-        TypeError: An option that the engine does not have, or a setting that is not an integer.
+        TypeError: ``model`` is not a `LinearRegression`, an option that the engine does not have, or a setting that is
+            not an integer.
 
     Example:
         >>> import bayesreg as br, pyro.distributions as dist
@@ -83,7 +85,7 @@ def sample(
         check_whole_number(value, name, least)
     if seed >= _SEED_BOUND:
         raise ValueError(f"seed must be below 2**63, got {seed}")
-    name, reason = _choose(model, method)
+    name, reason = _choose(require_model(model), method)
     engine = METHODS[name]
     if name == "pyro-nuts" and options.pop("pyro_program", False):
         options["program"] = _program(model, data, resolve_device(device))

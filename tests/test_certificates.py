@@ -216,6 +216,8 @@ def test_bad_arguments():
     data, w = design_of("tall"), np.zeros(5)
     with pytest.raises(TypeError, match=r"penalty must be a Penalty, such as L2\(0.1\), or None; got float"):
         certify(w, data, 0.1)
+    with pytest.raises(TypeError, match="weights must be booleans, integers or floats"):
+        certify("x", data, L2(0.1))
     with pytest.raises(TypeError, match="data must be a RegressionData or Moments"):
         certify(w, data.features, L2(0.1))
     for bad in (True, "0.5", [1.0]):

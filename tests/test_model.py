@@ -127,3 +127,9 @@ def test_log_prior_is_the_traces_less_the_likelihood(data):
 def test_round_trip_through_words():
     model = br.LinearRegression(br.LaplacePrior([0.1, 0.2]), dist.LogNormal(-1.0, 0.5), intercept=False)
     assert br.LinearRegression.from_dict(model.to_dict()).to_dict() == model.to_dict()
+
+
+@pytest.mark.parametrize("use", [br.sample, br.map_estimate, br.compare])
+def test_what_is_no_model_is_refused_by_name(use):
+    with pytest.raises(TypeError, match="model must be a LinearRegression, .* got None"):
+        use(None, br.load_diabetes())

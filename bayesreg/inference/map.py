@@ -25,6 +25,7 @@ from bayesreg.certificates import Certificate, certify
 from bayesreg.conventions import penalty_for
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.inference.active_set import minimise_absolute_penalty
+from bayesreg.model import require_model
 from bayesreg.moments import Moments, as_moments
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def map_estimate(
         The `MapEstimate`; its relative duality gap is 1e-10 or less for a Gaussian or Laplace prior.
 
     Raises:
+        TypeError: ``model`` is not a `LinearRegression`, or ``data`` neither rows nor `Moments`.
         ValueError: A learned prior scale (no joint mode exists), learned noise whose joint mode does not exist, or a
             flat prior on a design of short rank (improper).
 
@@ -128,7 +130,7 @@ def map_estimate(
         >>> int((fit.weights == 0).sum()), fit.certificate.relative_gap < 1e-10
         (5, True)
     """
-    model = model.conditioned(noise_scale, prior_scale)
+    model = require_model(model).conditioned(noise_scale, prior_scale)
     if model.prior.scale_is_learned:
         raise ValueError(
             "a learned prior scale has no joint mode with the weights: the density grows without bound as the "
