@@ -83,7 +83,7 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
     figure = draw("forest", "plot_forest", weights, {"figsize": size, "width_ratios": (1, 30)}, **forest)
     beside, intervals = figure.axes
     beside.set_axis_off()  # names, which need no axis
-    intervals.margins(y=0.6 / len(features))
+    intervals.margins(y=0.6 / max(len(features) - 1, 1))
     which = "weight" if len(farthest) == posterior.data.num_features else f"the {len(farthest)} weights farthest from 0"
     intervals.set_xlabel(f"{which}: mean, 50% and 90% equal-tailed interval")
 
@@ -101,7 +101,7 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
         check = {"kind": "kde" if density else "ecdf", "num_samples": shown}
         with warnings.catch_warnings():
             # ArviZ's advice to the author of a plot about another one, such as for a target of two values.
-            warnings.filterwarnings("ignore", "The observed data", UserWarning)
+            warnings.filterwarnings("ignore", r"(?s).*\bplot_ppc_", UserWarning)
             figure = draw("posterior_predictive", "plot_ppc_dist", tree, {"figsize": (7.0, 3.5)}, **check)
         (axes,) = figure.axes
         if constant:  # of which ArviZ can draw no line

@@ -116,7 +116,10 @@ def with_names(data):
 def test_names_are_drawn_as_they_are():
     names = ["price_$,$^$,c", "cost in $ (US$)", r"$\foo$", "$x_1^2$ [µ]", r"\$ a/b", "plain"]
     target = r"rent in $^$ \$"
-    figures = {name: written(figure) for name, figure in with_names(named(names, target)).items()}
+    figures = with_names(named(names, target))
+    for axes in figures["trace"].axes:  # the last row can be a short one
+        assert any(label.get_text() for label in axes.get_xticklabels()) or not axes.has_data()
+    figures = {name: written(figure) for name, figure in figures.items()}
     for panels in ("rank", "trace"):
         assert {f"weights[{name}]" for name in names} <= set(figures[panels])
     assert set(names) <= set(figures["forest"]) and set(names) <= set(figures["intervals"])
@@ -132,7 +135,7 @@ def test_long_names_leave_room_and_keep_apart():
     for kind, figure in with_names(named(names, "t" * 90)).items():
         figure.canvas.draw()  # a layout that has no room warns
         main = max(figure.axes, key=lambda axes: axes.bbox.width)
-        assert main.bbox.width > (1.5 if kind in ("rank", "trace") else 3.0) * figure.dpi, kind
+        assert main.bbox.width > {"rank": 2.0, "trace": 2.0, "fit": 3.5}.get(kind, 5.0) * figure.dpi, kind
         texts = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts)]
         boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
         for (first, box), (second, other) in itertools.combinations(boxes, 2):
@@ -218,6 +221,15 @@ def test_map_against_fit_says_how_far_apart_they_are():
     words = [text.get_text() for text in ax.texts]
     assert words[-1] == "largest difference 0.25 (w2)\n1 of 4 exactly 0 in both"
     assert sorted(words[:-1]) == ["w0, w3", "w1", "w2"]  # points that touch share a label
+
+
+def test_names_beside_near_points_keep_apart():
+    mode = np.array([0.0, 0.021, 0.042, 0.063, 0.084, 1.0])
+    ax = plots.plot_map_against_fit(mode, mode)
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts[:-1]]
+    assert len(boxes) == 6
+    assert not any(box.overlaps(other) for box, other in itertools.combinations(boxes, 2))
 
 
 def test_map_against_fit_takes_results():
@@ -372,7 +384,7 @@ def test_wrong_losses_are_refused(arguments, words):
             lambda: by_hand(br.RegressionData(design().features, 1e8 + 1e-8 * (np.arange(30) % 3))),
             ["rank", "forest", "posterior_predictive"],
         ),
-        (lambda: by_hand(design(num_features=45), chains=9, draws=260), ["rank", "forest", "posterior_predictive"]),
+        (lambda: by_hand(design(num_features=45), chains=8, draws=260), ["rank", "forest", "posterior_predictive"]),
     ],
     ids=[
         "rows",
@@ -396,6 +408,8 @@ def test_diagnostics(posterior, names):
     d = posterior.data.num_features
     label = figures["forest"].axes[-1].get_xlabel()
     assert label.startswith("the 40 weights farthest from 0: mean" if d > 40 else "weight: mean, 50%")
+    beside, intervals = figures["forest"].axes
+    assert not beside.axison and intervals.get_ylim()[0] < intervals.dataLim.y0 - 0.4
     texts = {text.get_text() for axes in figures["forest"].axes for text in axes.texts}
     weights = posterior.draws["weights"].reshape(-1, d)
     farthest = (weights.mean(dim=0).abs() / weights.std(dim=0)).argsort(descending=True)[:40]
