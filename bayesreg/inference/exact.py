@@ -22,6 +22,7 @@ from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.isolation import chain_seed
+from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
     from bayesreg.model import LinearRegression
@@ -41,6 +42,7 @@ def why_not(model: LinearRegression) -> str | None:
     return None
 
 
+@one_thread()
 def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progress: bool = False) -> EngineResult:
     """Draw independently from the exact posterior.
 

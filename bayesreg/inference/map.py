@@ -90,7 +90,8 @@ class MapEstimate:
         log_factors = np.log(np.asarray(transform.target_scale) / np.asarray(transform.feature_scales))
         shift = -self.num_rows * math.log(transform.target_scale)
         shift -= float(log_factors.sum()) if self.model.prior.kind != "flat" else 0.0
-        shift -= math.log(transform.target_scale) if self.model.noise_is_learned else 0.0
+        learned = self.model.learned_scales.get("noise_scale")
+        shift -= math.log(transform.target_scale) if learned is not None and not learned.is_flat else 0.0
         return replace(
             self,
             weights=weights,
