@@ -64,7 +64,7 @@ def as_drawn(names: Sequence[str], most: int = ROW_NAME) -> list[str]:
 
 
 def label_points(ax: Axes, across: np.ndarray, up: np.ndarray, names: Sequence[str]) -> None:
-    """Write names beside points near a rising diagonal; points that touch share a label.
+    """Write names beside points near a rising diagonal; points that touch share a label of two lines at most.
 
     The labels stand right of and below their points and left of and above them in turn, as far as there is room.
 
@@ -86,10 +86,11 @@ def label_points(ax: Axes, across: np.ndarray, up: np.ndarray, names: Sequence[s
     points = width / (high - low)  # in one unit of either axis
     below, above = [], []
     for turn, group in enumerate(groups):
-        words = textwrap.fill(", ".join(names[index] for index in sorted(group)), 28, break_long_words=False)
+        words = ", ".join(names[index] for index in sorted(group))
+        words = textwrap.fill(words, 28, break_long_words=False, max_lines=2, placeholder=" …")
         place = across[group].mean(), up[group].mean()
         left = points * (place[0] - low)
-        needed = 7.0 + 5.5 * max(map(len, words.splitlines()))  # of letters of 9 points
+        needed = 7.0 + 5.5 * max(map(len, words.splitlines()), default=0)  # of letters of 9 points
         rooms = (width - left, left)
         side = turn % 2 if rooms[turn % 2] >= needed else int(rooms[1] > rooms[0])
         (below, above)[side].append((words, place))

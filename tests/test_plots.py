@@ -232,6 +232,18 @@ def test_names_beside_near_points_keep_apart():
     assert not any(box.overlaps(other) for box, other in itertools.combinations(boxes, 2))
 
 
+def test_a_label_that_many_points_share_stays_inside():
+    data = named([" ", *(f"average_share_of_population_{j}_years" for j in range(9))])
+    mode = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.02), 1.0), data)
+    assert (mode.weights == 0).sum() > 6
+    ax = plots.plot_map_against_fit(mode, mode)
+    ax.figure.canvas.draw()
+    assert any(text.get_text().endswith("…") for text in ax.texts)
+    for text in ax.texts[:-1]:
+        box = text.get_window_extent()
+        assert ax.bbox.contains(box.x0, box.y0) and ax.bbox.contains(box.x1, box.y1)
+
+
 def test_map_against_fit_takes_results():
     data = design(num_features=20).standardized()
     mode = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.1), 0.7), data)
