@@ -3,6 +3,7 @@
 import io
 import itertools
 import xml.etree.ElementTree as xml
+from types import SimpleNamespace
 
 import matplotlib
 
@@ -233,9 +234,8 @@ def test_names_beside_near_points_keep_apart():
 
 
 def test_a_label_that_many_points_share_stays_inside():
-    data = named([" ", *(f"average_share_of_population_{j}_years" for j in range(9))])
-    mode = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.02), 1.0), data)
-    assert (mode.weights == 0).sum() > 6
+    names = [" ", *(f"average_share_of_population_{j}_years" for j in range(9))]
+    mode = SimpleNamespace(weights=np.eye(10)[0], feature_names=names, transform=None)
     ax = plots.plot_map_against_fit(mode, mode)
     ax.figure.canvas.draw()
     assert any(text.get_text().endswith("…") for text in ax.texts)
