@@ -80,12 +80,35 @@ def duality_gap(point: PenalisedPoint) -> float:
     Returns:
         An upper bound of J(w) - min J, at least 0.
     """
-    l1, l2, offset, n = point.l1, point.l2, point.offset, point.num_rows
     step, fitted, left = _smooth_step(point)
-    computed = point.gradient - point.root[:, :-1].T @ fitted / n
-    gradient = _within_rounding(computed, offset + step, l1, l2, point.rounding)
-    hidden, shift = _price_of_moving(point, computed - gradient, np.where(l1 > 0, offset, step))
-    fitted, left = fitted + shift, left - shift
+    computed = point.gradient - point.root[:, :-1].T @ fitted / point.num_rows
+    gradient = _within_rounding(computed, point.offset + step, point.l1, point.l2, point.rounding)
+    moves = computed - gradient
+    # What the moves may hide, with huge weights that cancel much more than rounding: u_j v_j at a kink, else u_j d_j.
+    hidden = float(np.abs(moves) @ np.abs(np.where(point.l1 > 0, point.offset, step)))
+    gap = _gap_of(point, gradient, fitted, left) + hidden
+    if hidden <= np.finfo(np.float64).eps * float(point.root[:, -1] @ point.root[:, -1]) / (2 * point.num_rows):
+        return gap
+    shift = _shift_that_makes(point, moves)
+    if shift is None:
+        return gap
+    elsewhere = computed - point.root[:, :-1].T @ shift / point.num_rows
+    return min(gap, _gap_of(point, np.where(moves != 0, gradient, elsewhere), fitted + shift, left - shift))
+
+
+def _gap_of(point: PenalisedPoint, gradient: np.ndarray, fitted: np.ndarray, left: np.ndarray) -> float:
+    """J - D at the best multiple of a dual direction (the formulas are at the top of this file).
+
+    Args:
+        point: The weight vector and its problem.
+        gradient: g = Xc'q / n, (d,).
+        fitted: f, (k,).
+        left: q = r - f, (k,).
+
+    Returns:
+        The gap.
+    """
+    l1, l2, offset, n = point.l1, point.l2, point.offset, point.num_rows
     mean_square = float(left @ left) / n
     stationary = float(left @ fitted) / n + float(offset @ gradient)
 
@@ -105,7 +128,7 @@ def duality_gap(point: PenalisedPoint) -> float:
     off_kink = np.abs(offset) * (l1 - clipped * np.sign(offset))
     misfit = (1 - alpha) * left + fitted
     curve_gap = np.sum(off_curve * (off_curve / (2 * l2[curved])))
-    return float(misfit @ misfit / (2 * n) + curve_gap + np.sum(off_kink)) + hidden
+    return float(misfit @ misfit / (2 * n) + curve_gap + np.sum(off_kink))
 
 
 def _smooth_step(point: PenalisedPoint) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,34 +186,28 @@ def _within_rounding(
     return np.where(np.abs(gradient - nearest) <= rounding, nearest, gradient)
 
 
-def _price_of_moving(point: PenalisedPoint, moves: np.ndarray, against: np.ndarray) -> tuple[float, np.ndarray]:
-    """What a gradient moved within its rounding hides: for weights that cancel, much more than rounding.
+def _shift_that_makes(point: PenalisedPoint, moves: np.ndarray) -> np.ndarray | None:
+    """The smallest shift p of the residual that moves the gradient in truth, X_j'p / n = move_j where there is a move.
 
-    Left to itself, sum_j |move_j v_j|. Or the move is made true, by the shift p of the residual that has X_j'p / n =
-    move_j and whose square the gap then counts: far less where the columns are independent, though of great length.
+    The gap then counts its square: far less than what the moves may hide where the columns are independent, though of
+    great length.
 
     Args:
         point: The weight vector and its problem.
         moves: The gradient as computed less the moved one, (d,).
-        against: What each move is multiplied by in the gap, (d,).
 
     Returns:
-        What is added to the gap, and the shift of the residual, (k,), zeros where there is none.
+        The shift, (k,); None where the columns moved are dependent.
     """
-    root, n = point.root, point.num_rows
-    none, hidden = np.zeros(len(root)), float(np.abs(moves) @ np.abs(against))
-    if hidden <= np.finfo(np.float64).eps * float(root[:, -1] @ root[:, -1]) / (2 * n):
-        return hidden, none
     moved = np.flatnonzero(moves)
     lengths = point.lengths[moved]
     if not lengths.all():
-        return hidden, none
-    basis, upper, order = scipy.linalg.qr(root[:, moved] / lengths, mode="economic", pivoting=True)
+        return None
+    basis, upper, order = scipy.linalg.qr(point.root[:, moved] / lengths, mode="economic", pivoting=True)
     pivots = np.abs(np.diag(upper))
     if len(pivots) < len(moved) or pivots[-1] <= len(moved) * np.finfo(np.float64).eps:
-        return hidden, none
-    shift = basis @ scipy.linalg.solve_triangular(upper, (n * moves[moved] / lengths)[order], trans=1)
-    return (hidden, none) if shift @ shift / (2 * n) >= hidden else (0.0, shift)
+        return None
+    return basis @ scipy.linalg.solve_triangular(upper, (point.num_rows * moves[moved] / lengths)[order], trans=1)
 
 
 def _root(slope: Callable[[float], float], kinks: np.ndarray, largest: float) -> float:
