@@ -40,8 +40,8 @@ class EvidenceSpectrum:
         basis: V ``(d, r)``.
         projections: c ``(r,)``.
         residual: e, the squared length of the target outside the span; 0 where it is not above the rounding.
-        rounding: The squared length that rounding alone can have.
-        residual_is_lost: Whether there may be a residual below the rounding, which rows would tell.
+        rounding: The squared length that rounding alone can give the projections.
+        lost_residual: The squared length of a residual that rounding may hide and rows would tell; 0 where none is.
         num_rows: n.
         num_features: d.
         has_intercept: Whether the intercept was integrated out.
@@ -54,7 +54,7 @@ class EvidenceSpectrum:
     projections: torch.Tensor
     residual: float
     rounding: float
-    residual_is_lost: bool
+    lost_residual: float
     num_rows: int
     num_features: int
     has_intercept: bool
@@ -79,26 +79,28 @@ class EvidenceSpectrum:
         """
         root = moments.square_root()
         design = root[:, :-1] * relative_scales
-        target = root[:, -1] - root[:, :-1] @ prior_loc
+        observed, shift = root[:, -1], root[:, :-1] @ prior_loc
         left, values, basis = _singular_value_decomposition(design, moments.num_rows)
-        projections = left.T @ target
-        outside = target - left @ projections
+        projections = left.T @ (observed - shift)
+        # The shift lies in the span: the residual is the target's own, and so is its rounding.
+        outside = observed - left @ (left.T @ observed)
         degrees = moments.num_rows - (1 if moments.centred else 0)
         # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
         # which a small noise scale would blow up.
-        size = np.linalg.norm(root[:, -1]) + np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
-        rounding = float(_share_of_rounding(moments) * size) ** 2
-        residual = float(outside @ outside)
-        blind = moments.factor is None and values.size < degrees and residual <= rounding > 0.0
-        if values.size >= degrees or residual <= rounding:
+        share, size = _share_of_rounding(moments), np.linalg.norm(observed)
+        residual, smallest = float(outside @ outside), float(share * size) ** 2
+        blind = moments.factor is None and values.size < degrees and residual <= smallest
+        if values.size >= degrees or residual <= smallest:
             residual = 0.0
+        size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
+        rounding = float(share * size) ** 2
 
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.tensor(array, dtype=torch.float64, device=device)
 
         return cls(
-            tensor(values), tensor(basis), tensor(projections), residual, rounding, blind, moments.num_rows,
-            moments.num_features, moments.centred, tensor(prior_loc), tensor(relative_scales),
+            tensor(values), tensor(basis), tensor(projections), residual, rounding, smallest if blind else 0.0,
+            moments.num_rows, moments.num_features, moments.centred, tensor(prior_loc), tensor(relative_scales),
         )  # fmt: skip
 
     def require_residual(self) -> None:
@@ -107,11 +109,11 @@ class EvidenceSpectrum:
         Raises:
             ValueError: They do not; rows would.
         """
-        if self.residual_is_lost:
+        if self.lost_residual > 0.0:
             raise ValueError(
                 "data must be rows (a RegressionData) to learn the noise scale here: the features fit the target to "
-                f"within {math.sqrt(self.rounding):.1g} (root of the residual sum of squares), and the second moments "
-                "of Moments hold no smaller residual; or give noise_scale= a number"
+                f"within {math.sqrt(self.lost_residual):.1g} (root of the residual sum of squares), and the second "
+                "moments of Moments hold no smaller residual; or give noise_scale= a number"
             )
 
     def require_full_rank(self) -> None:

@@ -237,6 +237,12 @@ class Moments:
         rows = np.int64(self.num_rows).tobytes()
         return _unpickle, (rows, numbers, self.feature_names, self.target_name, transform, self.centred)
 
+    def __copy__(self) -> Moments:
+        return self  # nothing in it can change, and by way of a pickle the factor would be lost
+
+    def __deepcopy__(self, memo) -> Moments:
+        return self
+
     def about_origin(self) -> Moments:
         """Undo the centring, for models without an intercept: second moments scatter + n mean mean', means 0.
 

@@ -69,6 +69,9 @@ class Penalty:
             raise ValueError(f"the vectors of a penalty must have one entry a feature; their lengths are {lengths}")
         _check_held(self, row)
 
+    def __reduce__(self):  # through the constructor: an array unpickled or copied by itself can be written to
+        return Penalty, (self.l1, self.l2, self.centre, self.convention)
+
     def __repr__(self) -> str:
         shown = [f"{k}={_shown(getattr(self, k))}" for k in ("l1", "l2", "centre") if np.any(getattr(self, k))]
         return f"Penalty({', '.join([*(shown or ['l2=0.0']), f'convention={self.convention!r}'])})"

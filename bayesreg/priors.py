@@ -44,6 +44,10 @@ class _ScaledPrior:
         if not isinstance(self.relative_to_noise, bool | np.bool_):
             raise TypeError(f"{name}(relative_to_noise=...) must be True or False, got {self.relative_to_noise!r}")
 
+    def __reduce__(self):
+        # Through the constructor: an array unpickled or copied by itself can be written to.
+        return type(self), (self.scale, self.loc, self.relative_to_noise)
+
     def __repr__(self) -> str:
         given = [f"scale={describe_scale(self._working_scale)}"]
         given += [f"loc={self.loc}"] if np.any(self._working_loc != 0.0) else []

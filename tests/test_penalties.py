@@ -1,5 +1,6 @@
 """Penalties: their value, steps and units, against brute force."""
 
+import copy
 import math
 import pickle
 
@@ -57,6 +58,14 @@ def test_equality_hash_and_pickle():
     assert L2([1.0, 2.0]) == L2((1, 2)) and hash(L2([1.0, 2.0])) == hash(L2((1, 2)))
     assert L2([1.0, 2.0]) != L2([1.0, 3.0]) and L2(1.0) != L1(1.0) and L2(1.0) != L2(1.0, "torch-mse-mean")
     assert L2(1.0) != 1.0 and len({L2(1.0), L2(1), GENERAL, pickle.loads(pickle.dumps(GENERAL))}) == 2
+
+
+def test_no_copy_can_be_changed():
+    for same in (copy.copy(GENERAL), copy.deepcopy(GENERAL), pickle.loads(pickle.dumps(GENERAL))):
+        assert same == GENERAL
+        for array in (same.l1, same.l2, same.centre):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1.0
 
 
 def test_it_cannot_be_changed():

@@ -1,5 +1,8 @@
 """Priors: densities against SciPy's, derivatives against differences, and what is refused."""
 
+import copy
+import pickle
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -96,6 +99,24 @@ def test_what_is_read_back_does_not_change_with_the_callers_array(prior, kind):
     made = prior(number, number)
     number[...] = 3.0
     assert made.scale == made.loc == 0.5
+
+
+@pytest.mark.parametrize("prior", SCALED)
+def test_no_copy_can_be_changed(prior):
+    made = prior([0.5, 2.0], [1.0, 0.0], relative_to_noise=True)
+    for same in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert type(same) is prior and same.to_dict() == made.to_dict()
+        for array in (same.scale, same.loc, same._working_scale, same._working_loc):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1.0
+
+
+@pytest.mark.parametrize("scale", [dist.HalfNormal(0.3), dist.HalfNormal(0.3).mask(False), dist.LogNormal(0.1, 1.0)])
+@pytest.mark.parametrize("prior", SCALED)
+def test_copies_of_a_learned_scale_say_the_same(prior, scale):
+    made = prior(scale, 2.0)
+    for same in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert same.to_dict() == made.to_dict()
 
 
 def test_flat_prior_adds_nothing_and_can_be_drawn_from():

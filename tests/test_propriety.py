@@ -143,3 +143,15 @@ def test_moments_that_hold_no_residual_are_refused_for_every_engine():
     model = br.LinearRegression(br.LaplacePrior(1.0), dist.LogNormal(0.0, 1.0))
     with pytest.raises(ValueError, match="data must be rows"):
         require_proper(model.target(br.Moments.from_batches([exact])))
+
+
+@pytest.mark.parametrize("source", [br.Moments.from_data, lambda rows: br.Moments.from_batches([rows])])
+def test_the_location_of_the_prior_hides_no_residual(source):
+    """X loc lies in the span: a constant target leaves no residual, and one that is not leaves its own."""
+    half_normal, constant = dist.HalfNormal(1.0), source(br.RegressionData([[1.0], [2.0], [4.0]], [0.1, 0.1, 0.1]))
+    relative = br.GaussianPrior(1.0, loc=1.0, relative_to_noise=True)
+    require_proper(br.LinearRegression(relative, half_normal).target(constant))
+    with pytest.raises(ValueError, match="improper: .* noise_scale goes to 0, .* fit exactly"):
+        require_proper(br.LinearRegression(br.GaussianPrior(1.0, loc=1.0), half_normal).target(constant))
+    far = br.GaussianPrior(1.0, loc=1e9)
+    require_proper(br.LinearRegression(far, half_normal).target(source(random_rows(9, 2))))
