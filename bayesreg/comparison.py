@@ -289,13 +289,16 @@ def _by_training(
 ) -> tuple[Any, float | None, float]:
     batch_size = min(_BATCH_SIZE, rows.num_rows)
     steps_per_epoch = -(-rows.num_rows // batch_size)
-    stable = largest_stable_step(rows, penalty, batch_size=batch_size, intercept=model.intercept)
+    stable = 0.5 * largest_stable_step(rows, penalty, batch_size=batch_size, intercept=model.intercept)
+    pull, null = float(np.square(penalty.per_feature(rows.num_features)[0]).sum()), float(np.var(rows.target)) / 2
+    if l1_update == "subgradient" and pull and null:
+        stable = min(stable, null / pull)  # its steps do not end at 0: they may cost no more than weights of 0 do
     run = train(
         rows,
         penalty,
         epochs=max(1, min(100, _MOST_MINIBATCH_STEPS // steps_per_epoch)),
         batch_size=batch_size,
-        learning_rate=min(_LEARNING_RATE, 0.5 * stable),
+        learning_rate=min(_LEARNING_RATE, stable),
         seed=seed,
         l1_update=l1_update,
         finish=True,

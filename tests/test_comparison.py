@@ -114,18 +114,28 @@ def test_a_lambda_with_the_same_optimum_is_nothing_to_catch(data, prior, same):
         assert all(route.tolerance == nominal.get(route.name, 1e-8) for route in result.routes)
 
 
+TINY = br.RegressionData(small_data().features, 1e-9 * small_data().target)
+
+
 @pytest.mark.parametrize(
-    ("data", "prior"),
+    ("data", "prior", "noise"),
     [
-        (small_data(offset=1e8), br.GaussianPrior(0.5)),
-        (small_data(offset=1e8), br.LaplacePrior(0.5)),
-        (small_data(scale=np.array([1e-6, 1.0, 1e6])), br.LaplacePrior(0.5)),
-        (small_data(scale=np.array([1e-6, 1.0, 1e6])), br.LaplacePrior(1.0, loc=1.0)),
+        (small_data(offset=1e8), br.GaussianPrior(0.5), 0.7),
+        (small_data(offset=1e8), br.LaplacePrior(0.5), 0.7),
+        (small_data(scale=np.array([1e-6, 1.0, 1e6])), br.LaplacePrior(0.5), 0.7),
+        (small_data(scale=np.array([1e-6, 1.0, 1e6])), br.LaplacePrior(1.0, loc=1.0), 0.7),
+        (TINY, br.GaussianPrior(0.5e-9), 0.7e-9),
+        (TINY, br.GaussianPrior([0.5, 0.1, 2.0], loc=1e-10, relative_to_noise=True), 0.7e-9),
+        (small_data(), br.GaussianPrior([1e-8, 1.0, 0.3]), 0.7),
+        (small_data(), br.LaplacePrior([1e-8, 1.0, 0.3]), 0.7),
     ],
-    ids=["offset, Gaussian", "offset, Laplace", "1e12 apart", "1e12 apart, a location"],
-)
-def test_offsets_and_units_are_no_harm_to_any_route(data, prior):
-    result = br.compare(br.LinearRegression(prior, 0.7), data)
+    ids=[
+        "offset, Gaussian", "offset, Laplace", "1e12 apart", "1e12 apart, a location", "a tiny target",
+        "a tiny target, relative", "a narrow prior of one, Gaussian", "a narrow prior of one, Laplace",
+    ],
+)  # fmt: skip
+def test_offsets_and_units_are_no_harm_to_any_route(data, prior, noise):
+    result = br.compare(br.LinearRegression(prior, noise), data)
     assert result.passed, result.to_frame().to_string()
 
 

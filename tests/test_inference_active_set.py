@@ -75,3 +75,19 @@ def test_one_strength_a_column():
     strengths = np.array([1e-3, 1.0, 3.0, 1e3, 5.0])
     weights = minimise_absolute_penalty(columns, target, strengths)
     assert optimality(columns, target, strengths, weights) < 1e-12 and weights[3] == 0.0
+
+
+@pytest.mark.parametrize("apart", [1e-4, 1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("share", [1e-2, 1e-6, 1e-10])
+def test_nearly_equal_columns_are_told_apart(apart, share):
+    """A penalty so weak that the difference of two columns, of length 1 / apart, pays: both must be let in."""
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        columns = random.standard_normal((20, 4))
+        columns[:, 1] = columns[:, 0] + apart * random.standard_normal(20)
+        target = columns.sum(axis=1) + random.standard_normal(20)
+        strengths = np.full(4, share * np.abs(columns.T @ target).max())
+        weights = minimise_absolute_penalty(columns, target, strengths)
+        # The gradient's rounding is that of weights as large as 1 / apart.
+        size = 1.0 + np.abs(weights).max() / np.linalg.norm(target)
+        assert optimality(columns, target, strengths, weights) < 1e-12 * size

@@ -129,9 +129,12 @@ class _ActiveSet:
                 self.weights[self.active] += steps[leaving] * direction
                 self.weights[entering] = steps[leaving] * sign
                 self._leave(leaving)
-        self.basis, self.triangle = scipy.linalg.qr_insert(
-            self.basis, self.triangle, column, self.active.size, which="col", check_finite=False
-        )
+        if self.active.size:
+            self.basis, self.triangle = scipy.linalg.qr_insert(
+                self.basis, self.triangle, column, self.active.size, which="col", check_finite=False
+            )
+        else:
+            self.basis, self.triangle = np.linalg.qr(column[:, None])
         self.active = np.append(self.active, entering)
         self.signs = np.append(self.signs, sign)
 

@@ -3,8 +3,9 @@
 It maximises the log density of the program's trace over weights and intercept, the scales known, by gradient steps
 alone: L-BFGS, which ends at a smooth mode, and for the kinks of a Laplace prior Adam with a decaying rate after it.
 There is no proximal step, so no exact zeros. It starts from zero weights, not from any solution. The program sees
-centred columns, each times the size u_j that its weight can have (as the target's spread or the prior lets it), and the
-prior of w_j / u_j: the same posterior, at offsets and in units that gradient steps could not follow.
+centred columns, each times the size u_j that its weight can have (as the target's spread or the prior lets it), the
+prior of w_j / u_j, and the target and the noise in units of the target's spread: the same posterior, at offsets and in
+units that gradient steps could not follow.
 Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical Programming 45
 (1989); Kingma & Ba, Adam (2015).
 """
@@ -65,9 +66,11 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
     columns = data.features - feature_means
     spread = float(np.std(data.target)) or 1.0
     sizes = _sizes(model, np.sqrt(np.square(columns).mean(axis=0)), spread, data.num_rows)
-    features = torch.tensor(columns * sizes, dtype=torch.float64, device="cpu")
-    target = torch.tensor(data.target - target_mean, dtype=torch.float64, device="cpu")
-    scaled = replace(model, prior=_in_units_of(model.prior, sizes))
+    features = torch.tensor(columns * sizes / spread, dtype=torch.float64, device="cpu")
+    target = torch.tensor((data.target - target_mean) / spread, dtype=torch.float64, device="cpu")
+    scaled = replace(
+        model, prior=_in_units_of(model.prior, sizes, spread), noise_scale=float(model.noise_scale) / spread
+    )
     start = {
         "weights": torch.zeros(sizes.size, dtype=torch.float64, device="cpu"),
         "intercept": torch.zeros((), dtype=torch.float64, device="cpu"),
@@ -96,12 +99,7 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
             line_search_fn="strong_wolfe",
         ).step(evaluate)
         if model.prior.kind == "laplace":
-            # Of the weights, in their sizes, and of the intercept, in the target's spread.
-            groups = [
-                {"params": [value], "lr": _FIRST_RATE * (spread if "intercept" in name else 1.0)}
-                for name, value in guide.named_parameters()
-            ]
-            adam = torch.optim.Adam(groups)
+            adam = torch.optim.Adam(guide.parameters(), lr=_FIRST_RATE)
             decay = torch.optim.lr_scheduler.ExponentialLR(adam, (_LAST_RATE / _FIRST_RATE) ** (1.0 / steps))
             for _ in range(steps):
                 evaluate()
@@ -109,25 +107,30 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
                 decay.step()
         found = {name: value.detach().clone() for name, value in guide.median().items()}
     weights = found["weights"].numpy() * sizes
-    intercept = float(found["intercept"] + target_mean - feature_means @ weights) if model.intercept else 0.0
+    intercept = float(found["intercept"] * spread + target_mean - feature_means @ weights) if model.intercept else 0.0
     return DeltaEstimate(torch.from_numpy(weights), intercept)
 
 
 def _sizes(model: LinearRegression, lengths: np.ndarray, spread: float, num_rows: int) -> np.ndarray:
     """Return what each weight can be: what explains the target's spread, or less where the prior is narrow.
 
-    At w_j = n spread^2 b_j / (2 s^2) a Laplace prior alone costs as much as the whole target unexplained.
+    The prior alone costs as much as the whole target unexplained at w_j = sqrt(n) spread t_j / s, or for a Laplace
+    prior at n spread^2 b_j / (2 s^2).
     """
-    sizes = np.divide(spread, lengths, out=np.full_like(lengths, np.inf), where=lengths > 0.0)
-    if model.prior.kind == "laplace":
-        noise = float(model.noise_scale)
-        scales = model.prior.scales(lengths.size) * (noise if model.prior.relative_to_noise else 1.0)
-        sizes = np.minimum(sizes, num_rows * (spread / noise) ** 2 * scales / 2.0)
-    return np.where(np.isfinite(sizes), sizes, 1.0)
+    inverse = lengths / spread
+    if model.prior.kind != "flat":
+        ratio = num_rows**0.5 * spread / float(model.noise_scale)
+        scales = model.prior.scales(lengths.size) * (float(model.noise_scale) if model.prior.relative_to_noise else 1.0)
+        if model.prior.kind == "gaussian":
+            inverse = np.hypot(inverse, 1.0 / (ratio * scales))  # the same curvature for every weight
+        else:
+            inverse = np.maximum(inverse, 2.0 / (ratio * ratio * scales))
+    return np.divide(1.0, inverse, out=np.ones_like(inverse), where=inverse > 0.0)
 
 
-def _in_units_of(prior: Prior, sizes: np.ndarray) -> Prior:
-    """Return the prior of the weights divided by their sizes."""
+def _in_units_of(prior: Prior, sizes: np.ndarray, spread: float) -> Prior:
+    """Return the prior of the weights divided by their sizes, where the noise is divided by the target's spread."""
     if prior.kind == "flat":
         return prior
-    return replace(prior, scale=prior.scales(sizes.size) / sizes, loc=prior.locations(sizes.size) / sizes)
+    scales = prior.scales(sizes.size) * (spread if prior.relative_to_noise else 1.0)
+    return replace(prior, scale=scales / sizes, loc=prior.locations(sizes.size) / sizes)
