@@ -134,3 +134,17 @@ def test_what_lies_beyond_float64_counts_as_an_error_or_is_refused():
     assert 1e-9 < wide.evidence_error < 1e-8  # Phi(-300/50), of a posterior that is about half the prior
     with pytest.raises(ValueError, match="too heavy a tail: about 0.11 of its mass .* prior_scale is below 5e-131"):
         tabulated(br.LinearRegression(br.GaussianPrior(dist.Gamma(0.01, 0.01)), 0.5), weak_data())
+
+
+def test_rows_whose_brackets_differ_are_drawn_from_exactly_and_soon():
+    """Fewer rows than features and bounds on both scales: nothing between two rows of the table can be interpolated."""
+    random = np.random.default_rng(6)
+    features = random.standard_normal((6, 30))
+    data = br.RegressionData(features, features[:, 0] + 0.1 * random.standard_normal(6))
+    table = tabulated(br.LinearRegression(br.GaussianPrior(BOUNDED), BOUNDED), data)
+    assert table._ceiling < 2.0  # proposals a draw, or nearly: a table that cannot be interpolated needs thousands
+    draws = table.draw(10_000, torch.Generator().manual_seed(0))
+    for name, (mean, sd) in quadrature(data, BOUNDED, BOUNDED)[1].items():
+        values = draws[name].numpy()
+        assert abs(values.mean() - mean) < 4.5 * sd / 100
+        assert values.std() == pytest.approx(sd, rel=0.05)

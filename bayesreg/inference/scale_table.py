@@ -15,13 +15,13 @@ Table. Each row has its own bracket, outside which the density is 40 nats below 
 be as thin as it likes. Both directions are summed by the trapezoidal rule, which converges geometrically for a smooth
 hump; nodes are doubled until leaving out every second one moves the log evidence by less than 1e-10.
 
-Draws. A node by its weight and a triangular step are a draw from the table's bilinear interpolation; rejection against
-the density makes them exact.
+Draws. A node by its weight and a triangular step are a draw from the linear interpolation between nodes. The outer
+coordinate is so drawn from the rows' masses, and the inner one from a row tabulated at just that outer coordinate, as
+nothing between rows whose brackets differ can be interpolated; rejection against the density makes the pair exact.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,8 @@ _MOST_NODES = 2**21
 _OUTER_SEARCH_NODES, _INNER_SEARCH_NODES = 65, 33
 _MOST_SEARCHES = 40
 _NUMBERS_AT_ONCE = 2_000_000
+_ROW_NUMBERS_AT_ONCE = 30_000  # what a processor's cache holds
+_MOST_PROPOSALS = 100
 
 
 class ScaleTable:
@@ -97,24 +99,24 @@ class ScaleTable:
 
         Returns:
             The learned scales ``(size,)`` by name.
+
+        Raises:
+            ValueError: Hardly any proposal is accepted.
         """
-        like = {"generator": generator, **self._like}
-        ends = torch.tensor(self.shape, **self._like) - 1.0
         kept: list[torch.Tensor] = []
-        while sum(batch.shape[-1] for batch in kept) < size:
-            uniform = torch.rand(size, **like) * self._cumulative[-1]
-            nodes = torch.searchsorted(self._cumulative, uniform, right=True).clamp_max(self._cumulative.shape[0] - 1)
-            index = torch.stack(torch.unravel_index(nodes, self.shape), -1)
-            position = (index + torch.rand(index.shape, **like) - torch.rand(index.shape, **like)).abs()
-            position = ends - (ends - position).abs()  # a step over an edge comes back: the edges have half a weight
-            proposed = torch.rand(size, **like) * self._ceiling
-            base, fraction = self._cells(position)
-            proposed = proposed * _bilinear(self._table, base, fraction)
-            outer = self._outer_lower + position[:, 0] * self._outer_step
-            step = _linear(self._steps, base[:, 0], fraction[:, 0])
-            inner = _linear(self._lower, base[:, 0], fraction[:, 0]) + position[:, 1] * step
-            accept = proposed <= (self._log_density(outer, inner) + step.log() - self._peak).exp()
-            kept.append(torch.stack([outer, inner])[:, accept])
+        missing, proposed = size, 0
+        while missing > 0:
+            if proposed > _MOST_PROPOSALS * (size + 10):
+                raise ValueError(
+                    f"{proposed} proposals gave {size - missing} of {size} draws of the learned scales (allowed: "
+                    f"{_MOST_PROPOSALS} a draw): their posterior is too narrow for its table. Give the scales priors "
+                    "with less weight at the ends, such as dist.HalfNormal(1.0), or sample by method='pyro-nuts'."
+                )
+            count = min(
+                int(1.1 * missing) + 10, max(1, _ROW_NUMBERS_AT_ONCE // self.shape[1]) if self._both else size + 10
+            )
+            kept.append(self._draw_batch(count, generator))
+            missing, proposed = missing - kept[-1].shape[-1], proposed + count
         outer, inner = torch.cat(kept, -1)[:, :size]
         coordinates = self._coordinates(outer, inner)
         return {name: self._learned[name].constrain(coordinate) for name, coordinate in coordinates.items()}
@@ -221,14 +223,19 @@ class ScaleTable:
         self._outer_step = (self._outer_upper - self._outer_lower) / (outer_nodes - 1)
         outer = self._outer_lower + self._outer_step * torch.arange(outer_nodes, **self._like)
         self._lower, self._upper = self._bracket_rows(outer)
-        self._steps = (self._upper - self._lower) / (inner_nodes - 1)
-        inner = self._lower.unsqueeze(-1) + self._steps.unsqueeze(-1) * torch.arange(inner_nodes, **self._like)
-        # Against the outer coordinate and the inner index, which is what is summed and drawn.
-        self._values = self._log_density(outer.unsqueeze(-1), inner) + self._steps.log().unsqueeze(-1)
+        self._steps, self._values = self._tabulate_rows(outer, self._lower, self._upper, inner_nodes)
+
+    def _tabulate_rows(
+        self, outer: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, nodes: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each row's step, and its log density against the outer coordinate and the inner index."""
+        steps = (upper - lower) / (nodes - 1)
+        inner = lower.unsqueeze(-1) + steps.unsqueeze(-1) * torch.arange(nodes, **self._like)
+        return steps, self._log_density(outer.unsqueeze(-1), inner) + steps.log().unsqueeze(-1)
 
     def _integral(self, values: torch.Tensor) -> float:
         """Return the log of the trapezoidal rule's sum, at the table's own steps."""
-        return float((values + _log_end_weights(values)).logsumexp((0, 1)) + self._outer_step.log())
+        return float(_log_trapezoid(_log_trapezoid(values)) + self._outer_step.log())
 
     def _mass_beyond(self) -> float:
         """Return a bound on the mass where coordinates leave their range, from the slopes there.
@@ -273,26 +280,30 @@ class ScaleTable:
     # --- the draws
 
     def _prepare_draws(self) -> None:
-        self._peak = self._values.max()
-        self._table = (self._values - self._peak).exp()
-        self._cumulative = (self._table * _log_end_weights(self._values).exp()).flatten().cumsum(0)
-        # Between nodes a hump rises above the interpolation, most at the middle of a cell.
-        outer, inner = (torch.arange(count - 1, **self._like) + 0.5 for count in self.shape)
-        lower, steps = (0.5 * (values[1:] + values[:-1]).unsqueeze(-1) for values in (self._lower, self._steps))
-        outer = self._outer_lower + self._outer_step * outer.unsqueeze(-1)
-        middles = self._log_density(outer, lower + steps * inner) + steps.log() - self._peak
-        corners = sum(
-            self._table[first : first + self.shape[0] - 1, second : second + self.shape[1] - 1]
-            for first, second in itertools.product((0, 1), repeat=2)
-        ).div(4.0)
-        ratio = torch.where(corners > 1e-12, middles.exp() / corners.clamp_min(1e-12), torch.ones_like(corners))
-        self._ceiling = 1.01 * ratio.max().clamp_min(1.0)
+        log_masses = _log_trapezoid(self._values)
+        self._peak = log_masses.max()
+        self._masses = (log_masses - self._peak).exp().unsqueeze(0)
+        rows = (self._values - self._values.amax(-1, keepdim=True)).exp()
+        self._ceiling = _most_above_interpolation(self._masses) * _most_above_interpolation(rows[:, ::2])
 
-    def _cells(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the lower corner's indices and the fractions of fractional indices ``(k, 2)``."""
-        last = torch.tensor(self.shape, dtype=torch.int64, device=position.device) - 2
-        base = torch.minimum(position.to(torch.int64), last)
-        return base, position - base
+    def _draw_batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
+        """Propose that many pairs of coordinates, and return those that rejection keeps, ``(2, kept)``."""
+        position, mass = (values.squeeze(0) for values in _draw(self._masses, size if self._both else 1, generator))
+        outer = self._outer_lower + position * self._outer_step
+        base = position.to(torch.int64).clamp_max(self.shape[0] - 2)
+        # Of both neighbours' brackets the wider ends. Half the nodes do: the ceiling is that of a quarter of them.
+        lower = torch.minimum(self._lower[base], self._lower[base + 1])
+        upper = torch.maximum(self._upper[base], self._upper[base + 1])
+        steps, values = self._tabulate_rows(outer, lower, upper, self.shape[1] // 2 + 1)
+        log_scale = values.amax(-1, keepdim=True)
+        position, height = _draw((values - log_scale).exp(), 1 if self._both else size, generator)
+        outer, inner = outer.unsqueeze(-1), lower.unsqueeze(-1) + position * steps.unsqueeze(-1)
+        log_conditional = height.log() + log_scale - _log_trapezoid(values).unsqueeze(-1)
+        log_proposed = mass.log().unsqueeze(-1) + self._peak + log_conditional
+        log_ratio = self._log_density(outer, inner) + steps.log().unsqueeze(-1) - log_proposed
+        uniform = torch.rand(inner.shape, generator=generator, **self._like)
+        accept = uniform * self._ceiling <= log_ratio.exp()
+        return torch.stack([outer.expand(inner.shape)[accept], inner[accept]])
 
 
 def _search(
@@ -333,20 +344,42 @@ def _search(
     return lower, upper
 
 
-def _log_end_weights(values: torch.Tensor) -> torch.Tensor:
-    """Return the logs of the trapezoidal rule's weights: half a weight at either end of an axis."""
-    weights = torch.zeros_like(values)
-    for axis in (0, 1):
-        for end in (0, -1):
-            weights.select(axis, end).sub_(math.log(2.0))
-    return weights
+def _log_trapezoid(values: torch.Tensor) -> torch.Tensor:
+    """Return the log of the trapezoidal rule's sum along the last axis, at steps of 1."""
+    values = values.clone()
+    values[..., [0, -1]] -= math.log(2.0)
+    return values.logsumexp(-1)
 
 
-def _linear(values: torch.Tensor, base: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
-    return torch.lerp(values[base], values[base + 1], fraction)
+def _most_above_interpolation(table: torch.Tensor) -> torch.Tensor:
+    """Return how many times larger than the linear interpolation between a row's nodes the density may be.
+
+    It is how far the odd nodes rise above the interpolation between the even ones: at half the step a smooth hump
+    rises a quarter as far.
+    """
+    sides = 0.5 * (table[:, :-2:2] + table[:, 2::2])
+    ratio = torch.where(sides > 1e-12, table[:, 1:-1:2] / sides.clamp_min(1e-12), torch.ones_like(sides))
+    return torch.cat([ratio.flatten(), ratio.new_full((1,), 1.01)]).max()
 
 
-def _bilinear(table: torch.Tensor, base: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
-    row, column = base.unbind(-1)
-    sides = [torch.lerp(table[row, column + side], table[row + 1, column + side], fraction[:, 0]) for side in (0, 1)]
-    return torch.lerp(*sides, fraction[:, 1])
+def _draw(table: torch.Tensor, each: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw from the linear interpolation between the nodes of each row.
+
+    Args:
+        table: The density at nodes 0, 1, ..., up to a factor a row, ``(rows, nodes)``.
+        each: How many draws a row.
+        generator: The source of randomness.
+
+    Returns:
+        The draws, and the interpolation there, ``(rows, each)``.
+    """
+    like = {"generator": generator, "dtype": table.dtype, "device": table.device}
+    shape, last = (table.shape[0], each), table.shape[1] - 1
+    weights = table.clone()
+    weights[:, [0, -1]] *= 0.5
+    cumulative = weights.cumsum(-1)
+    node = torch.searchsorted(cumulative, torch.rand(shape, **like) * cumulative[:, -1:], right=True).clamp_max(last)
+    position = (node + torch.rand(shape, **like) - torch.rand(shape, **like)).abs()
+    position = last - (last - position).abs()  # a step over an edge comes back: the edges have half a weight
+    base = position.to(torch.int64).clamp_max(last - 1)
+    return position, torch.lerp(table.gather(1, base), table.gather(1, base + 1), position - base)
