@@ -1,4 +1,4 @@
-"""Comparisons whose tolerances come from the draws' own effective sample size and standard error."""
+"""What is asserted of draws: comparisons whose tolerances come from their own ESS and standard error, and seeds."""
 
 import numpy as np
 import torch
@@ -47,3 +47,17 @@ def _standard_error(values, minimum_ess):
     ess = float(array_stats.ess(values, method="mean"))
     assert ess >= minimum_ess, f"no verdict: an effective sample size of {ess:.0f}, below {minimum_ess}"
     return values.std() / np.sqrt(ess)
+
+
+def assert_chains_stand_alone(one, three, other):
+    """Assert that a chain is the same whatever runs beside it, and that no two chains or seeds are.
+
+    Args:
+        one: draws by name, ``(1, draw, ...)``.
+        three: the same seed with three chains.
+        other: another seed, one chain.
+    """
+    for name, values in one.items():
+        assert torch.equal(values[0], three[name][0])
+        assert not torch.equal(three[name][1], three[name][2])
+        assert not torch.equal(other[name][0], three[name][1])

@@ -171,6 +171,7 @@ def test_doctor_fails_where_torch_does(monkeypatch):
 
 # ---- run
 
+LAPLACE = ["--target", "price", "--prior", "laplace", "--noise-scale", 0.5]
 KNOWN = ["--prior", "gaussian", "--scale", "0.5", "--noise-scale", "0.7", "--draws", "50"]
 
 
@@ -263,19 +264,7 @@ def test_run_in_the_units_of_the_data(table, tmp_path):
 
 
 def test_a_run_that_has_not_converged_is_written_and_has_status_1(table, tmp_path):
-    arguments = [
-        "run",
-        "--data",
-        table,
-        "--target",
-        "price",
-        "--prior",
-        "laplace",
-        "--scale",
-        0.5,
-        "--noise-scale",
-        0.5,
-    ]
+    arguments = ["run", "--data", table, *LAPLACE, "--scale", 0.5]
     arguments += ["--method", "pyro-nuts", "--draws", 8, "--tune", 8, "--chains", 2, "--out", tmp_path / "one"]
     result = call(*arguments)
     assert result.exit_code == 1 and "FAIL" in result.stdout and "threshold" in result.stdout
@@ -562,19 +551,7 @@ def test_a_full_disk_leaves_nothing(table, tmp_path):
 
 
 def test_compare_certifies_every_route_and_shows_that_the_wrong_lambda_fails(table):
-    arguments = [
-        "compare",
-        "--data",
-        table,
-        "--target",
-        "price",
-        "--prior",
-        "laplace",
-        "--scale",
-        0.1,
-        "--noise-scale",
-        0.5,
-    ]
+    arguments = ["compare", "--data", table, *LAPLACE, "--scale", 0.1]
     found = call_json(*arguments, "--seed", 1)
     assert found["passed"] and all(route["passed"] for route in found["routes"])
     assert {"map_estimate", "Pyro AutoDelta", "SGD, proximal step", "SGD, subgradient", "scikit-learn"} <= {

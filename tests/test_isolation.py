@@ -125,8 +125,9 @@ class TestChainSeed:
 
     def test_every_generator_takes_it(self):
         for seed in (0, 1, 2**40, np.int64(3)):
-            torch.Generator().manual_seed(chain_seed(seed, 0))
-            np.random.default_rng(chain_seed(seed, 0))
+            word = chain_seed(seed, 0)
+            assert torch.Generator().manual_seed(word).initial_seed() == word
+            assert np.random.default_rng(word).bit_generator.seed_seq.entropy == word
 
     @pytest.mark.parametrize(
         ("seed", "chain", "error", "words"),

@@ -34,10 +34,11 @@ def test_factories_without_device_or_dtype_are_caught(call):
 
 
 def test_careful_factories_and_other_peoples_factories_pass(strict_factories):
-    planted("def offence(): return torch.zeros(3, dtype=torch.float64, device='cpu')")()
-    planted("def offence(x): return torch.as_tensor(x)")(torch.zeros(3))
-    planted("def offence(): return torch.distributions.Normal(0.0, 1.0).sample()")()
-    torch.zeros(3)
+    careful = planted("def offence(): return torch.zeros(3, dtype=torch.float64, device='cpu')")()
+    assert torch.equal(careful, torch.zeros(3, dtype=torch.float64))
+    given = torch.zeros(3)
+    assert planted("def offence(x): return torch.as_tensor(x)")(given) is given
+    assert planted("def offence(): return torch.distributions.Normal(0.0, 1.0).sample()")().isfinite()
 
 
 @pytest.mark.parametrize(
