@@ -145,10 +145,13 @@ class GaussianPrior(_ScaledPrior):
         standard = deviation / scale
         return (-0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
-    def gradients(self, deviation: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return d log p / dw ``(..., d)`` and d log p / d log(common scale factor) ``(...)``."""
-        slope = -deviation / scale.square()
-        return slope, (-deviation * slope).sum(-1) - deviation.shape[-1]
+    def derivatives(
+        self, deviation: torch.Tensor, scale: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return `log_density`, d log p / dw ``(..., d)`` and d log p / d log(common scale factor) ``(...)``."""
+        slope = deviation * -scale.square().reciprocal()
+        along, constant = (deviation * slope).sum(-1), -scale.log() - 0.5 * math.log(2 * math.pi)
+        return 0.5 * along + constant.expand(deviation.shape).sum(-1), slope, -along - deviation.shape[-1]
 
     def expected_curvature(self, scale: torch.Tensor) -> torch.Tensor:
         """Return -d^2 log p / dw_j^2 = 1 / t_j^2, the shape of ``scale``."""
@@ -196,10 +199,13 @@ class LaplacePrior(_ScaledPrior):
         absolute = deviation * deviation.detach().sign()
         return (-absolute / scale - scale.log() - math.log(2.0)).expand(deviation.shape).sum(-1)
 
-    def gradients(self, deviation: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return d log p / dw ``(..., d)``, 0 at the kink, and d log p / d log(common scale factor) ``(...)``."""
-        slope = -deviation.sign() / scale
-        return slope, (-deviation * slope).sum(-1) - deviation.shape[-1]
+    def derivatives(
+        self, deviation: torch.Tensor, scale: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return `log_density`, d log p / dw ``(..., d)``, 0 at the kink, and d log p / d log(common scale factor)."""
+        slope = deviation.sign() * -scale.reciprocal()
+        along, constant = (deviation * slope).sum(-1), -scale.log() - math.log(2.0)
+        return along + constant.expand(deviation.shape).sum(-1), slope, -along - deviation.shape[-1]
 
     def expected_curvature(self, scale: torch.Tensor) -> torch.Tensor:
         """Return E[-d^2 log p / dw_j^2] = 1 / b_j^2 under the prior: the kink's 2 delta(w)/b at density 1/(2b)."""
@@ -243,9 +249,12 @@ class FlatPrior:
         """Return 0, ``(...)``."""
         return torch.zeros_like(deviation[..., 0])
 
-    def gradients(self, deviation: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return zeros ``(..., d)`` and ``(...)``."""
-        return torch.zeros_like(deviation), torch.zeros_like(deviation[..., 0])
+    def derivatives(
+        self, deviation: torch.Tensor, scale: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return zeros ``(...)``, ``(..., d)`` and ``(...)``."""
+        nothing = torch.zeros_like(deviation[..., 0])
+        return nothing, torch.zeros_like(deviation), nothing
 
     def expected_curvature(self, scale: torch.Tensor) -> torch.Tensor:
         """Return zeros, the shape of ``scale``."""

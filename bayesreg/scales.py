@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pyro.distributions as dist
 import torch
-from torch.distributions import biject_to
-from torch.distributions.transforms import ExpTransform
+from torch.distributions import biject_to, constraints
+
+from bayesreg.scale_slopes import LOG_KERNELS
 
 # The distributions that a file or a command line can name, and their parameters: nothing else can be named there, and
 # nothing is evaluated.
@@ -258,7 +259,15 @@ class LearnedScale:
     def __init__(self, distribution: dist.Distribution, device: torch.device | str = "cpu"):
         self.distribution = in_float64(distribution, device)
         self._transform = biject_to(self.distribution.support)
-        self._is_logarithm = isinstance(self._transform, ExpTransform)  # u = log s, as for most scales
+        support = self.distribution.support
+        half_line = isinstance(support, constraints.greater_than | constraints.greater_than_eq)
+        #: Whether the support is (0, inf), so that u = log s.
+        self.is_logarithm = half_line and float(support.lower_bound) == 0.0
+        self._base = _base(self.distribution)
+        self._log_kernel = LOG_KERNELS.get(type(self._base)) if self.is_logarithm and not self.is_flat else None
+        if self._log_kernel is not None:
+            one = torch.ones((), dtype=torch.float64, device=device)
+            self._constant = self._base.log_prob(one) - self._log_kernel(self._base, torch.zeros_like(one), one)[0]
 
     @property
     def is_flat(self) -> bool:
@@ -267,11 +276,11 @@ class LearnedScale:
 
     def constrain(self, coordinate: torch.Tensor) -> torch.Tensor:
         """Return s = T(u)."""
-        return self._transform(coordinate)
+        return coordinate.exp() if self.is_logarithm else self._transform(coordinate)
 
     def unconstrain(self, scale: torch.Tensor) -> torch.Tensor:
         """Return u with T(u) = s."""
-        return self._transform.inv(scale)
+        return scale.log() if self.is_logarithm else self._transform.inv(scale)
 
     def log_prior(self, scale: torch.Tensor) -> torch.Tensor:
         """Return log p(s), and minus infinity outside the support."""
@@ -283,11 +292,15 @@ class LearnedScale:
 
     def log_density(self, coordinate: torch.Tensor) -> torch.Tensor:
         """Return log p(T(u)) + log |T'(u)|, elementwise."""
+        if self._log_kernel is not None:
+            return self._log_kernel(self._base, coordinate, coordinate.exp())[0] + (self._constant + coordinate)
         scale = self._transform(coordinate)
         return self.distribution.log_prob(scale) + self._transform.log_abs_det_jacobian(coordinate, scale)
 
     def derivatives(self, coordinate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return T(u), d log T(u) / du, log p(T(u)) + log |T'(u)| and its derivative, elementwise.
+
+        In closed form on (0, inf), for the densities that a file can name and for flat ones; by autograd for others.
 
         Args:
             coordinate: u, any shape; each element stands for itself.
@@ -295,15 +308,24 @@ class LearnedScale:
         Returns:
             Four tensors of that shape.
         """
+        if self._log_kernel is not None:
+            scale = coordinate.exp()
+            kernel, slope = self._log_kernel(self._base, coordinate, scale)
+            return scale, torch.ones_like(scale), kernel + (self._constant + coordinate), slope + 1.0
+        if self.is_logarithm and self.is_flat:
+            one = torch.ones_like(coordinate)
+            return coordinate.exp(), one, coordinate, one
+        return self._derivatives_by_autograd(coordinate)
+
+    def _derivatives_by_autograd(
+        self, coordinate: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         with torch.enable_grad():
             coordinate = coordinate.detach().requires_grad_(True)
             scale = self._transform(coordinate)
             density = self.distribution.log_prob(scale) + self._transform.log_abs_det_jacobian(coordinate, scale)
             if not density.requires_grad:  # a flat density on the scale itself has no coordinate in it
                 density = density + 0.0 * coordinate
-            if self._is_logarithm:
-                log_slope = torch.ones_like(scale)
-            else:
-                (log_slope,) = torch.autograd.grad(scale.log().sum(), coordinate, retain_graph=True)
+            (log_slope,) = torch.autograd.grad(scale.log().sum(), coordinate, retain_graph=True)
             (density_slope,) = torch.autograd.grad(density.sum(), coordinate)
         return scale.detach(), log_slope, density.detach(), density_slope

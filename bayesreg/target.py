@@ -36,6 +36,9 @@ class Target:
         moments: The data.
         device: Where points and results live; everything is float64.
 
+    Attributes:
+        spectrum: The data in the eigenbasis of the prior's coordinates, at the prior's own scales.
+
     Raises:
         ValueError: The prior's scale or location vector does not have one entry a feature.
     """
@@ -54,6 +57,9 @@ class Target:
             name: LearnedScale(learned.distribution, self.device) for name, learned in model.learned_scales.items()
         }
         self.known_noise_scale = None if model.noise_is_learned else self._tensor(float(model.noise_scale))
+        self.spectrum = EvidenceSpectrum.of(
+            self.moments, model.prior.scales(self.num_features), model.prior.locations(self.num_features), self.device
+        )
         self._start = self._find_start()
         weights = self._start[: self.num_features]
         rss, cross = self.moments.residuals(weights.cpu().numpy())
@@ -163,14 +169,20 @@ class Target:
             gradient[..., d] = -self.num_rows * deviation * precision
         scaled_rss = rss * precision
         log_density = log_density - self.num_rows * (noise.log() + 0.5 * math.log(2 * math.pi)) - 0.5 * scaled_rss
-
-        departure = weights - self._loc
-        effective = self._effective_scale(noise, prior_factor)
-        slope, scale_slope = self._prior.gradients(departure, effective)
-        log_density = log_density + self._prior.log_density(departure, effective)
-        gradient[..., :d] = cross * precision.unsqueeze(-1) + slope
+        # In units of the scales' common factor, in which the prior's own scales are constants.
+        departure, factor = weights - self._loc, self._common_factor(noise, prior_factor)
+        if factor is not None:
+            departure = departure / factor.unsqueeze(-1)
+        prior_density, slope, scale_slope = self._prior.derivatives(departure, self._relative_scales)
+        log_density += prior_density
+        if factor is not None:
+            log_density -= d * factor.log()
+            slope /= factor.unsqueeze(-1)
+        torch.addcmul(slope, cross, precision.unsqueeze(-1), out=gradient[..., :d])
         if noise_column is not None:
-            along = scaled_rss - self.num_rows + (scale_slope if self._prior.relative_to_noise else 0.0)
+            along = scaled_rss - self.num_rows
+            if self._prior.relative_to_noise:
+                along = along + scale_slope
             gradient[..., noise_column] += along * noise_log_slope
         if prior_column is not None:
             gradient[..., prior_column] += scale_slope * prior_log_slope
@@ -216,11 +228,15 @@ class Target:
         rss = self._rss + (step * (product - 2.0 * self._cross)).sum(-1)
         return rss.clamp_min(0.0), self._cross - product
 
+    def _common_factor(self, noise: torch.Tensor, prior_factor: torch.Tensor | None) -> torch.Tensor | None:
+        """Return what multiplies every entry of the prior's own scales, or None where that is 1."""
+        if not self._prior.relative_to_noise:
+            return prior_factor
+        return noise if prior_factor is None else prior_factor * noise
+
     def _effective_scale(self, noise: torch.Tensor, prior_factor: torch.Tensor | None) -> torch.Tensor:
-        scale = self._relative_scales
-        if prior_factor is not None:
-            scale = scale * prior_factor.unsqueeze(-1)
-        return scale * noise.unsqueeze(-1) if self._prior.relative_to_noise else scale
+        factor = self._common_factor(noise, prior_factor)
+        return self._relative_scales if factor is None else self._relative_scales * factor.unsqueeze(-1)
 
     def _scales_at(self, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         scales = {name: learned.constrain(point[..., column]) for column, (name, learned) in self._scale_columns()}
@@ -245,9 +261,7 @@ class Target:
     def _find_start(self) -> torch.Tensor:
         flat = self._prior.kind == "flat"
         variance_factor = 1.0 if flat else float(self._prior.variance(self._tensor(1.0)).sqrt())
-        spectrum = EvidenceSpectrum.of(
-            self.moments, self._prior.scales(self.num_features), self._prior.locations(self.num_features), self.device
-        )
+        spectrum = self.spectrum
         if flat:
             spectrum.require_full_rank()
         # A constant target has no spread: then the noise's scale, or 1, sets where to look.

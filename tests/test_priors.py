@@ -31,9 +31,10 @@ def test_density_is_scipys(prior):
 
 
 @pytest.mark.parametrize("prior", SCALED)
-def test_gradients_are_differences(prior):
+def test_derivatives_are_differences(prior):
     made, deviation, scale, step = prior(1.0), tensor([0.3, -1.2, 2.0]), tensor([0.5, 1.0, 3.0]), 1e-6
-    slope, scale_slope = made.gradients(deviation, scale)
+    density, slope, scale_slope = made.derivatives(deviation, scale)
+    torch.testing.assert_close(density, made.log_density(deviation, scale), rtol=1e-14, atol=0.0)
     for index in range(3):
         shift = torch.zeros(3, dtype=torch.float64)
         shift[index] = step

@@ -252,7 +252,7 @@ class _ModeProblem:
         if prior.relative_to_noise:
             effective = torch.tensor(self.scales * scale, dtype=torch.float64, device="cpu")
             deviation = torch.tensor(weights - self.loc, dtype=torch.float64, device="cpu")
-            slope += float(prior.gradients(deviation, effective)[1])
+            slope += float(prior.derivatives(deviation, effective)[2])
         with torch.enable_grad():
             at = torch.tensor(scale, dtype=torch.float64, device="cpu", requires_grad=True)
             density = self.model.learned_scales["noise_scale"].log_prior(at)
