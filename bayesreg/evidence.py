@@ -29,6 +29,7 @@ from bayesreg.threads import one_thread
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
 _GRADED = 1e4
+_NUMBERS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,17 +150,45 @@ class EvidenceSpectrum:
         Returns:
             The log evidence, of the broadcast shape.
         """
-        degrees, squares = self.degrees_of_freedom, self.singular_values.square()
-        constant = -0.5 * math.log(self.num_rows) if self.has_intercept else 0.0
-        outside = -0.5 * self.residual / noise_scale.square()
-        if prior_scale is None:
-            constant -= 0.5 * (degrees - self.num_features) * math.log(2 * math.pi)
-            constant = constant - self.singular_values.log().sum() - self.relative_scales.log().sum().neg()
-            return constant - (degrees - self.num_features) * noise_scale.log() + outside
-        constant -= 0.5 * degrees * math.log(2 * math.pi)
-        variance = noise_scale.square().unsqueeze(-1) + prior_scale.square().unsqueeze(-1) * squares
-        inside = -0.5 * (variance.log() + self.projections.square() / variance).sum(-1)
-        return constant - (degrees - self.rank) * noise_scale.log() + outside + inside
+        log_noise = noise_scale.log()
+        return self.log_evidence_at_ratio(log_noise, None if prior_scale is None else prior_scale.log() - log_noise)
+
+    def log_evidence_at_ratio(self, log_noise: torch.Tensor, log_ratio: torch.Tensor | None) -> torch.Tensor:
+        """Return log p(y | s, t) elementwise, as a function of s and of the ratio tau = t / s.
+
+        With q_i = 1 / (1 + tau^2 S_i^2) the sums over the singular values depend on tau only,
+
+            log p(y | s, t) = -nu/2 log(2 pi) - log(n)/2 - nu log s + sum_i log(q_i) / 2 - b(tau) / (2 s^2),
+            b(tau) = e + sum_i c_i^2 q_i,
+
+        and are done once for each ratio given, so a table of m ratios against k noise scales costs m r + m k.
+
+        Args:
+            log_noise: log s, any shape.
+            log_ratio: log(t / s), of a shape that broadcasts against it; None for a flat prior, which needs rank d.
+
+        Returns:
+            The log evidence, of the broadcast shape.
+        """
+        degrees = self.degrees_of_freedom if log_ratio is not None else self.degrees_of_freedom - self.num_features
+        constant = -0.5 * degrees * math.log(2 * math.pi) - (0.5 * math.log(self.num_rows) if self.has_intercept else 0)
+        if log_ratio is None:
+            squared_error = self.residual * (-2.0 * log_noise).exp() if self.residual > 0.0 else 0.0
+            volume = 2.0 * (self.singular_values / self.relative_scales).log().sum()
+        else:
+            volume, misfit = self._sums_at_ratio(log_ratio)
+            squared_error = (misfit.log() - 2.0 * log_noise).exp()  # 0 where the misfit is, however small s is
+        return constant - degrees * log_noise - 0.5 * (volume + squared_error)
+
+    def _sums_at_ratio(self, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return -sum_i log(q_i) and b(tau)."""
+        log_values, squares = self.singular_values.log().unsqueeze(-1), self.projections.square()
+        volumes, misfits = [], []
+        for ratios in log_ratio.flatten().split(max(1, _NUMBERS_AT_ONCE // max(self.rank, 1))):
+            shares = torch.sigmoid(-2.0 * (log_values + ratios))  # a ratio a column: long loops over the last axis
+            volumes.append(shares.log().sum(0).neg())
+            misfits.append(self.residual + squares @ shares)
+        return torch.cat(volumes).reshape(log_ratio.shape), torch.cat(misfits).reshape(log_ratio.shape)
 
     def weight_draws(
         self, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None, generator: torch.Generator

@@ -36,9 +36,8 @@ from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
 
-from bayesreg.evidence import EvidenceSpectrum
-
 if TYPE_CHECKING:
+    from bayesreg.evidence import EvidenceSpectrum
     from bayesreg.model import LinearRegression
     from bayesreg.scales import LearnedScale
     from bayesreg.target import Target
@@ -73,10 +72,7 @@ def require_proper(target: Target) -> None:
     """
     if not target.learned_scales:
         return
-    model, prior = target.model, target.model.prior
-    spectrum = EvidenceSpectrum.of(
-        target.moments, prior.scales(target.num_features), prior.locations(target.num_features)
-    )
+    model, spectrum = target.model, target.spectrum
     if model.noise_is_learned:
         spectrum.require_residual()
     for ray in itertools.product((-1, 0, 1), repeat=2):

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
+    from bayesreg.evidence import EvidenceSpectrum
     from bayesreg.model import LinearRegression
     from bayesreg.target import Target
 
@@ -64,13 +64,9 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     reason = why_not(model)
     if reason is not None:
         raise ValueError(reason)
-    spectrum = EvidenceSpectrum.of(
-        target.moments,
-        model.prior.scales(target.num_features),
-        model.prior.locations(target.num_features),
-        target.device,
-    )
-    table = ScaleTable(target, spectrum) if target.learned_scales else None
+    spectrum, table = target.spectrum, None
+    if target.learned_scales:
+        table = ScaleTable(target, spectrum.log_evidence_at_ratio, 0 if model.prior.relative_to_noise else 1)
     by_chain = [
         _chain(target, spectrum, table, draws, torch.Generator(target.device).manual_seed(chain_seed(seed, chain)))
         for chain in range(chains)

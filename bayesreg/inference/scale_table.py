@@ -1,15 +1,13 @@
 """The marginal posterior of one or two learned scales, tabulated: the log evidence, and independent draws.
 
-Given the noise scale s and the prior scale t, effective ratio tau (t/s, or t where the prior is relative to the noise),
-the evidence is, in the eigenbasis of `bayesreg.evidence` and with r singular values S_i,
+Given the noise scale s and the prior scale t, the evidence is cheap along s for a given ratio tau = t / s^k: k = 1 for
+a Gaussian prior, whose sums over the singular values depend on t/s only (`bayesreg.evidence`), 0 for one relative to
+the noise.
 
-    log p(y | s, t) = constant - nu log s - sum_i log(1 + tau^2 S_i^2) / 2 - b(tau) / (2 s^2),
-    b(tau) = e + sum_i c_i^2 / (1 + tau^2 S_i^2).
-
-Coordinates. The sums depend on tau only. So the *outer* coordinate is log tau (or that of t itself, where t is the
-ratio or has a bounded support), the *inner* one that of s: the sums cost one row each, and a ridge along which
-s^2 + t^2 S^2 is constant, as where there are as many features as rows, runs along the outer axis. The change from the
-coordinates of (s, t) has Jacobian 1. A single scale is the inner coordinate, with an outer axis that changes nothing.
+Coordinates. So the *outer* coordinate is log tau (or that of t itself, where k = 0 or both supports are bounded), the
+*inner* one that of s: the sums cost one row each, and a ridge along which s^2 + t^2 S^2 is constant, as where there are
+as many features as rows, runs along the outer axis. The change from the coordinates of (s, t) has Jacobian 1 (1/k where
+s is had from t and the ratio). A single scale is the inner coordinate, with an outer axis that changes nothing.
 
 Table. Each row has its own bracket, outside which the density is 40 nats below the row's peak, so a ridge may bend and
 be as thin as it likes. Both directions are summed by the trapezoidal rule, which converges geometrically for a smooth
@@ -26,14 +24,14 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch.distributions import constraints
-
-from bayesreg.evidence import EvidenceSpectrum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bayesreg.target import Target
+
+    # log p(y | s, t), up to an additive constant, of log s and log(t / s^k), elementwise on shapes that broadcast.
+    LogEvidence = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 EVIDENCE_TOLERANCE = 1e-10
 # The table ends where the density has fallen by this many nats: a mass of 4e-18.
@@ -50,17 +48,20 @@ _MOST_NODES = 2**21
 # A search sees the largest value to within a node, and what is beside it: humps may be far narrower than the step.
 _OUTER_SEARCH_NODES, _INNER_SEARCH_NODES = 65, 33
 _MOST_SEARCHES = 40
-_NUMBERS_AT_ONCE = 2_000_000
 _ROW_NUMBERS_AT_ONCE = 30_000  # what a processor's cache holds
 _MOST_PROPOSALS = 100
 
 
 class ScaleTable:
-    """The marginal posterior of the learned scales of a target with a Gaussian or a flat prior.
+    """The marginal posterior of the learned scales of a target, under any evidence that is a function of the scales.
 
     Args:
         target: The posterior, with one or two learned scales.
-        spectrum: Its data in the eigenbasis.
+        log_evidence: Takes log s and log(t / s^k), tensors that broadcast against each other, and returns log p(y | s,
+            t) elementwise; ``None`` stands for the ratio under a flat prior. With both scales learned and one of them
+            on (0, inf), the ratio has one column, so what depends on the ratio alone is worth doing once for each.
+        noise_power: k, the power of the noise in the ratio along which the evidence is simplest: 1 for a Gaussian
+            prior, 0 for one relative to the noise, 2 where s^2 / b counts, as under a Laplace prior.
 
     Attributes:
         log_evidence: log p(y), the scales integrated out.
@@ -72,17 +73,19 @@ class ScaleTable:
         ValueError: The density does not fall off, or too slowly for the range of float64.
     """
 
-    def __init__(self, target: Target, spectrum: EvidenceSpectrum):
-        self._spectrum, self._learned = spectrum, target.learned_scales
-        self._known_noise = target.known_noise_scale
-        self._relative, self._flat = target.model.prior.relative_to_noise, target.model.prior.kind == "flat"
+    def __init__(self, target: Target, log_evidence: LogEvidence, noise_power: int):
+        self._log_evidence, self._learned = log_evidence, target.learned_scales
+        self._num_rows, self._flat = target.num_rows, target.model.prior.kind == "flat"
+        self._known_log_noise = None if target.known_noise_scale is None else target.known_noise_scale.log()
+        self._noise_power = noise_power
         self._like = {"dtype": target.dtype, "device": target.device}
         self._both = len(self._learned) == 2
         self._inner = next(iter(self._learned))
         # A scale whose coordinate is its logarithm can be had from the other one and their ratio.
         self._from_ratio = None
-        if self._both and not self._relative:
-            self._from_ratio = next((name for name in ("prior_scale", "noise_scale") if self._is_half_line(name)), None)
+        if self._both and noise_power:
+            logarithms = [name for name in ("prior_scale", "noise_scale") if self._learned[name].is_logarithm]
+            self._from_ratio = next(iter(logarithms), None)
             self._inner = "prior_scale" if self._from_ratio == "noise_scale" else "noise_scale"
         start = dict(zip(self._learned, target.start()[-len(self._learned) :], strict=True))
         self._centre = start[self._inner]
@@ -125,48 +128,33 @@ class ScaleTable:
 
     def _coordinates(self, outer: torch.Tensor, inner: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the scales' own unconstrained coordinates, each of the least shape that it needs."""
-        if self._from_ratio is not None:
-            log_ratio = outer if self._from_ratio == "prior_scale" else -outer
-            return {self._inner: inner, self._from_ratio: self._log(self._inner, inner) + log_ratio}
+        if self._from_ratio == "prior_scale":
+            return {"noise_scale": inner, "prior_scale": outer + self._noise_power * self._log("noise_scale", inner)}
+        if self._from_ratio == "noise_scale":
+            return {"noise_scale": (self._log("prior_scale", inner) - outer) / self._noise_power, "prior_scale": inner}
         return {"noise_scale": inner, "prior_scale": outer} if self._both else {self._inner: inner}
 
     def _log(self, name: str, coordinate: torch.Tensor) -> torch.Tensor:
-        return self._learned[name].constrain(coordinate).log()
-
-    def _is_half_line(self, name: str) -> bool:
-        """Whether a scale's support is (0, inf), so that its coordinate is its logarithm."""
-        support = self._learned[name].distribution.support
-        return isinstance(support, constraints.greater_than | constraints.greater_than_eq) and support.lower_bound == 0
+        learned = self._learned[name]
+        return coordinate if learned.is_logarithm else learned.constrain(coordinate).log()
 
     def _log_density(self, outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
         """Return log p(y | s, t) + log p(s) + log p(t) + log Jacobians, of the broadcast shape."""
-        coordinates, logs, density = self._coordinates(outer, inner), {}, 0.0
+        coordinates, logs = self._coordinates(outer, inner), {}
+        density = -math.log(self._noise_power) if self._from_ratio == "noise_scale" else 0.0
         for name, coordinate in coordinates.items():
             logs[name] = self._log(name, coordinate)
             density = density + self._learned[name].log_density(coordinate)
-        log_noise = logs["noise_scale"] if "noise_scale" in logs else self._known_noise.log()
+        log_noise = logs.get("noise_scale", self._known_log_noise)
         if self._flat:
-            density = density + self._spectrum.log_evidence(log_noise.exp(), None)
+            log_ratio = None
+        elif self._from_ratio is not None:
+            log_ratio = outer
         else:
             log_prior = logs.get("prior_scale", torch.zeros((), **self._like))
-            log_ratio = log_prior if self._relative else outer if self._from_ratio else log_prior - log_noise
-            density = density + self._log_evidence(log_noise, log_ratio)
+            log_ratio = log_prior - self._noise_power * log_noise if self._noise_power else log_prior
+        density = density + self._log_evidence(log_noise, log_ratio)
         return density.nan_to_num(nan=-math.inf, neginf=-math.inf)
-
-    def _log_evidence(self, log_noise: torch.Tensor, log_ratio: torch.Tensor) -> torch.Tensor:
-        """Return log p(y | s, t); the sums over the singular values once for each ratio."""
-        spectrum = self._spectrum
-        constant = -0.5 * spectrum.degrees_of_freedom * math.log(2 * math.pi)
-        constant -= 0.5 * math.log(spectrum.num_rows) if spectrum.has_intercept else 0.0
-        log_values, squares = spectrum.singular_values.log(), spectrum.projections.square()
-        volumes, misfits = [], []
-        for ratio in log_ratio.flatten().split(max(1, _NUMBERS_AT_ONCE // max(spectrum.rank, 1))):
-            logits = 2.0 * (ratio.unsqueeze(-1) + log_values)
-            volumes.append(torch.nn.functional.softplus(logits, threshold=40.0).sum(-1))
-            misfits.append(spectrum.residual + torch.sigmoid(-logits) @ squares)
-        volume, misfit = (torch.cat(parts).reshape(log_ratio.shape) for parts in (volumes, misfits))
-        squared_error = (misfit.log() - 2.0 * log_noise).exp()  # where the misfit is 0, so is this, however small s is
-        return constant - spectrum.degrees_of_freedom * log_noise - 0.5 * (volume + squared_error)
 
     # --- where it is
 
@@ -176,7 +164,8 @@ class ScaleTable:
         if self._from_ratio is None:
             around = start["prior_scale"]
         else:
-            around = self._log("prior_scale", start["prior_scale"]) - self._log("noise_scale", start["noise_scale"])
+            around = self._log("prior_scale", start["prior_scale"])
+            around = around - self._noise_power * self._log("noise_scale", start["noise_scale"])
         around = around.reshape(1)
         lower, upper = _search(lambda rows: self._profile(rows[0]).unsqueeze(0), around, _OUTER_SEARCH_NODES)
         return lower[0], upper[0]
@@ -202,7 +191,7 @@ class ScaleTable:
         while True:
             self._tabulate(*nodes)
             self.shape, self.log_evidence = nodes, self._integral(self._values)
-            size_of_terms = abs(self.log_evidence) + self._spectrum.num_rows
+            size_of_terms = abs(self.log_evidence) + self._num_rows
             self.allowed_error = max(EVIDENCE_TOLERANCE, 4.0 * torch.finfo(self._values.dtype).eps * size_of_terms)
             coarser = (self._values[::2] if self._both else self._values, self._values[:, ::2])
             doubled = (math.log(2.0) if self._both else 0.0, math.log(2.0))
