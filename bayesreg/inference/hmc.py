@@ -1,0 +1,411 @@
+"""Hamiltonian Monte Carlo for many chains at once: the Gaussian part rotated exactly, a kick for the rest.
+
+What it draws from:
+    the density exp(target.log_density(x)) of unconstrained points x (p,). The chains move in
+
+        x = x0 + L z,    -log density(x0 + L z) = |z|^2 / 2 + V(z),
+
+    where x0 is about the posterior mean and L L' about its covariance, so that V is small: it holds the kinks of a
+    Laplace prior and the skewness of a learned scale.
+
+A transition:
+    draws a momentum r ~ Normal(0, I) and an angle a, and makes K steps of h = a/K, each of them
+
+        r <- r - h/2 grad V(z);    (z, r) <- (z cos h + r sin h, r cos h - z sin h);    r <- r - h/2 grad V(z),
+
+    the middle one the exact flow of (|z|^2 + |r|^2) / 2. The end is accepted with probability min(1, exp(-error)),
+    where error is the change of |z|^2/2 + V(z) + |r|^2/2, which makes the law exact for any K, a, x0 and L. It costs K
+    gradients, since the last one serves the next transition. A quarter turn forgets where it came from, so the angles
+    have the mean pi/2; they vary by a fifth either way, along the van der Corput sequence, against periodic orbits.
+
+Energy:
+    -lp + |r|^2 / 2 of the state that a transition ends in, with the momentum that it arrives with; where the end is
+    not accepted, that of the state that it started from.
+
+Sources:
+    Shahbaba, Lan, Johnson and Neal, Split Hamiltonian Monte Carlo, Statistics and Computing 24 (2014), section 3.1;
+    Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal of Multivariate
+    Analysis 88 (2004), for the shrinkage.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import pyro
+import torch
+
+from bayesreg.inference.engine import EngineResult
+from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.whitening import inverse_root
+from bayesreg.isolation import chain_seed
+from bayesreg.threads import one_thread
+
+# Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
+# chains that have not met; the narrower ones serve where the density is zero or not finite further out.
+_START_SPREADS = (2.0, 1.0, 0.5, 0.1, 0.0)
+_MEAN_ANGLE = math.pi / 2
+_JITTER = 0.2
+# Kicks a trajectory: at first, and at most.
+_FIRST_STEPS = 4
+_MOST_STEPS = 64
+# An energy error above which a trajectory has diverged, as in Stan.
+_DIVERGENCE = 1000.0
+# Iterations of a stage of the warm-up: no fewer than the first, and enough for the second number of points in all.
+_STAGE_ITERATIONS = 5
+_STAGE_POINTS = 320
+# Below this acceptance the points of a stage are still those that the chains started from, and teach nothing.
+_LEAST_ACCEPTANCE = 0.5
+# Where noise explains this share of a covariance's distance from the identity, there is nothing left to learn.
+_SETTLED_SHRINKAGE = 0.5
+# The correlation with the starting points, which stand twice too wide, that counts as none.
+_LARGEST_MEMORY = 0.15
+# Numbers a block of draws may hold: 8 MiB of momenta.
+_BLOCK_NUMBERS = 2**20
+
+
+@one_thread()
+@torch.no_grad()
+def run(
+    target: Any,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    progress: bool = False,
+    target_acceptance: float = 0.75,
+) -> EngineResult:
+    """Draw from a target with all chains in one batch.
+
+    Args:
+        target: The log density: a `bayesreg.target.Target`, or anything with its methods.
+        draws: Draws a chain, after warm-up.
+        tune: Warm-up iterations at most. Warm-up stops when the chains have forgotten where they started, the metric
+            fits and the kicks are enough: 10 to 40 iterations as a rule, more with few chains.
+        chains: Number of chains, which share metric and number of kicks.
+        seed: Seeds the draws.
+        progress: Whether to show a bar on stderr.
+        target_acceptance: The fewest kicks are made whose mean acceptance probability reaches this.
+
+    Returns:
+        Draws ``(chains, draws, ...)``; ``lp``, ``energy``, ``n_steps`` (the kicks K), ``acceptance_rate`` (the
+        probability that the end was accepted with), ``diverging`` and ``step_size`` (the angle a step, a/K), each
+        ``(chains, draws)``; in ``details`` the metric, the iterations of warm-up, and the gradients, each for all
+        chains at once, and seconds of warm-up and sampling.
+
+    Raises:
+        ValueError: ``target_acceptance`` is not inside (0, 1).
+    """
+    if not 0 < target_acceptance < 1:
+        raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
+    generator = torch.Generator(target.device).manual_seed(chain_seed(seed, 0))
+    began = time.perf_counter()
+    with (
+        pyro.validation_enabled(False),  # a diverging trajectory leaves every support
+        progress_bar(progress, f"{chains} chains", tune + draws) as advance,
+    ):
+        warmed = _warm_up(target, tune, chains, target_acceptance, generator, advance)
+        warmed_up = time.perf_counter()
+        named, statistics = _draw(target, warmed, draws, generator, advance)
+    num_divergent = int(statistics["diverging"].sum())
+    return EngineResult(
+        named,
+        statistics,
+        message=(
+            f"HMC: {chains} chains of {draws} draws after {warmed.iterations} warm-up iterations, {warmed.steps} "
+            f"kick{'s' * (warmed.steps > 1)} a draw, {num_divergent} divergent"
+        ),
+        details={
+            "tune": warmed.iterations,
+            "target_acceptance": target_acceptance,
+            "steps": warmed.steps,
+            "metric": warmed.metric,
+            "settled": warmed.settled,
+            "warmup_gradients": warmed.gradients,
+            "sampling_gradients": draws * warmed.steps,
+            "warmup_seconds": warmed_up - began,
+            "sampling_seconds": time.perf_counter() - warmed_up,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """x = centre + root z, ``(p,)`` and upper triangular ``(p, p)``."""
+
+    centre: torch.Tensor
+    root: torch.Tensor
+
+    def points(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return x ``(..., p)`` of z ``(..., p)``."""
+        return torch.addmm(self.centre, positions.flatten(0, -2), self.root.mT).view(positions.shape)
+
+    def positions(self, points: torch.Tensor) -> torch.Tensor:
+        """Return z ``(..., p)`` of x ``(..., p)``."""
+        return torch.linalg.solve_triangular(self.root.mT, points - self.centre, upper=False, left=False)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where the chains are: z ``(chains, p)``, -grad V ``(chains, p)`` and the log density ``(chains,)``."""
+
+    position: torch.Tensor
+    force: torch.Tensor
+    log_density: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Consecutive transitions: ``positions (n, chains, p)``; ``log_density``, ``energy``, ``error`` ``(n, chains)``."""
+
+    positions: torch.Tensor
+    log_density: torch.Tensor
+    energy: torch.Tensor
+    error: torch.Tensor
+
+    def acceptance(self) -> torch.Tensor:
+        """Return the probabilities that the ends were accepted with."""
+        return self.error.clamp_min(0.0).neg().exp().nan_to_num(0.0)
+
+
+@dataclass(frozen=True)
+class _Warmed:
+    """What the draws start from, and what it took."""
+
+    coordinates: _Coordinates
+    state: _State
+    steps: int
+    iterations: int
+    gradients: int
+    metric: str
+    settled: bool
+
+
+# --- one block of transitions
+
+
+def _evaluate(target: Any, coordinates: _Coordinates, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the log density at z and the force -grad V(z) = z + L' grad log density."""
+    log_density, gradient = target.log_density_and_gradient(coordinates.points(position))
+    return log_density, torch.addmm(position, gradient, coordinates.root)
+
+
+def _block(
+    target: Any,
+    coordinates: _Coordinates,
+    state: _State,
+    steps: int,
+    angles: list[float],
+    generator: torch.Generator,
+    advance: Callable[[], None],
+) -> tuple[_State, _Block]:
+    """Make one transition an angle; all random numbers are drawn at once."""
+    like = {"dtype": state.position.dtype, "device": state.position.device}
+    shape = (len(angles), *state.log_density.shape)
+    momenta = torch.randn((*shape, state.position.shape[-1]), generator=generator, **like)
+    kinetic = 0.5 * torch.linalg.vecdot(momenta, momenta)
+    allowances = torch.empty(shape, **like).exponential_(generator=generator)  # -log of a uniform number
+    positions = torch.empty_like(momenta)
+    log_density, energy, error = (torch.empty(shape, **like) for _ in range(3))
+    for index, angle in enumerate(angles):
+        start = kinetic[index] - state.log_density
+        end, momentum = _trajectory(target, coordinates, state, momenta[index], angle / steps, steps)
+        torch.sub(0.5 * torch.linalg.vecdot(momentum, momentum), end.log_density, out=energy[index])
+        torch.sub(energy[index], start, out=error[index])
+        accepted = error[index] < allowances[index]  # false where the error is not a number
+        rows = accepted.unsqueeze(-1)
+        torch.where(accepted, energy[index], start, out=energy[index])
+        torch.where(rows, end.position, state.position, out=positions[index])
+        torch.where(accepted, end.log_density, state.log_density, out=log_density[index])
+        state = _State(positions[index], torch.where(rows, end.force, state.force), log_density[index])
+        advance()
+    return state, _Block(positions, log_density, energy, error)
+
+
+def _trajectory(
+    target: Any, coordinates: _Coordinates, state: _State, momentum: torch.Tensor, step: float, steps: int
+) -> tuple[_State, torch.Tensor]:
+    """Return where a trajectory ends, and its momentum, in whose place it is written."""
+    cosine, sine = math.cos(step), math.sin(step)
+    position, force = state.position, state.force
+    momentum.add_(force, alpha=0.5 * step)
+    for left in reversed(range(steps)):
+        turned = torch.mul(position, cosine).add_(momentum, alpha=sine)
+        momentum.mul_(cosine).sub_(position, alpha=sine)
+        position = turned
+        log_density, force = _evaluate(target, coordinates, position)
+        # Two half kicks at one place are one kick.
+        momentum.add_(force, alpha=step if left else 0.5 * step)
+    return _State(position, force, log_density), momentum
+
+
+def _angles(first: int, count: int) -> list[float]:
+    """Return angles of the van der Corput sequence: the binary digits of 1, 2, 3, ..., mirrored at the point."""
+    fractions = [int(f"{index:b}"[::-1], 2) / 2 ** index.bit_length() for index in range(first + 1, first + count + 1)]
+    return [_MEAN_ANGLE * (1.0 + _JITTER * (2.0 * fraction - 1.0)) for fraction in fractions]
+
+
+# --- warm-up
+
+
+def _warm_up(
+    target: Any,
+    tune: int,
+    chains: int,
+    target_acceptance: float,
+    generator: torch.Generator,
+    advance: Callable[[], None],
+) -> _Warmed:
+    """Bring the chains to the posterior, and fit centre, metric and the number of kicks, stage by stage.
+
+    The curvature at the starting point serves until chains move, the curvature at their mean from then on, and the
+    covariance of their points where it says more than the curvature does.
+    """
+    origin = target.start()
+    coordinates = _Coordinates(origin, inverse_root(target.curvature(origin)))
+    state = _starting_state(target, coordinates, chains, generator)
+    begin = coordinates.points(state.position)
+    length = max(_STAGE_ITERATIONS, math.ceil(_STAGE_POINTS / chains))
+    iterations, gradients, steps, too_few = 0, len(_START_SPREADS), _FIRST_STEPS, 0
+    metric, recentred, settled = "known curvature", False, False
+    while iterations < tune and not settled:
+        angles = _angles(iterations, min(length, tune - iterations))
+        state, block = _block(target, coordinates, state, steps, angles, generator, advance)
+        iterations += len(angles)
+        gradients += steps * len(angles)
+        # The one place where a stage waits for the device.
+        acceptance, shrinkage, memory, refined = _judge(block, coordinates, begin)
+        acceptance, shrinkage, memory = torch.stack([acceptance, shrinkage, memory]).tolist()
+        if recentred and acceptance < target_acceptance:
+            too_few = max(too_few, steps)
+        wanted = max(_steps_for(acceptance, steps, target_acceptance), too_few + 1)
+        wanted = min(wanted, 2 * steps, _MOST_STEPS)
+        known = recentred and shrinkage >= _SETTLED_SHRINKAGE
+        settled = known and memory <= _LARGEST_MEMORY and wanted == steps
+        if acceptance >= _LEAST_ACCEPTANCE and not known:
+            points = coordinates.points(state.position)
+            if recentred:
+                coordinates, metric = refined, "pooled covariance"
+            else:
+                coordinates = _Coordinates(refined.centre, inverse_root(target.curvature(refined.centre)))
+                recentred = True
+            position = coordinates.positions(points)
+            log_density, force = _evaluate(target, coordinates, position)
+            state = _State(position, force, log_density)
+            gradients += 1
+        steps = wanted
+    for _ in range(iterations, tune):
+        advance()
+    return _Warmed(coordinates, state, steps, iterations, gradients, metric, settled)
+
+
+def _starting_state(target: Any, coordinates: _Coordinates, chains: int, generator: torch.Generator) -> _State:
+    """Draw a starting point for each chain, the widest at which the density is finite."""
+    centre = coordinates.centre
+    normals = torch.randn((chains, centre.shape[0]), generator=generator, dtype=centre.dtype, device=centre.device)
+    spreads = torch.tensor(_START_SPREADS, dtype=centre.dtype, device=centre.device)
+    candidates = spreads[:, None, None] * normals
+    log_density, force = _evaluate(target, coordinates, candidates.flatten(0, 1))
+    log_density, force = log_density.view(-1, chains), force.view_as(candidates)
+    usable = log_density.isfinite() & force.isfinite().all(-1)
+    widest = usable.to(torch.int64).argmax(0)
+    chain = torch.arange(chains, dtype=torch.int64, device=centre.device)
+    return _State(candidates[widest, chain], force[widest, chain], log_density[widest, chain])
+
+
+def _judge(
+    block: _Block, coordinates: _Coordinates, begin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, _Coordinates]:
+    """Return what a stage says.
+
+    Args:
+        block: The stage.
+        coordinates: Those that it ran in.
+        begin: The points ``(chains, p)`` that the warm-up started from.
+
+    Returns:
+        The mean acceptance; the weight of the identity in the covariance of z, 1 where the metric fits as well as can
+        be told; the largest regression coefficient, over parameters, of the later half of the stage on the starting
+        point; and coordinates refined by mean and covariance.
+    """
+    acceptance = block.acceptance().mean()
+    later = block.positions[len(block.positions) // 2 :]
+    pooled = block.positions.flatten(0, 1)
+    # Rejected transitions repeat a point: of those, independent ones accepted with probability a count a / (2 - a).
+    covariance, shrinkage = _shrunk_covariance(pooled, pooled.shape[0] * acceptance / (2.0 - acceptance))
+    # Upper triangular, as the root is: the Cholesky factor of the matrix turned upside down, turned back.
+    factor = torch.linalg.cholesky_ex(covariance.flip(0, 1))[0].flip(0, 1)
+    centre = coordinates.points(later.flatten(0, 1).mean(0, keepdim=True))[0]
+    refined = _Coordinates(centre, coordinates.root @ factor)
+    start = begin - begin.mean(0)
+    end = coordinates.points(later.mean(0))
+    memory = ((end - end.mean(0)) * start).sum(0) / start.square().sum(0)
+    return acceptance, shrinkage, memory.abs().nan_to_num(math.inf).amax(), refined
+
+
+def _shrunk_covariance(pooled: torch.Tensor, num_independent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (1 - w) S + w I and w, for the covariance S of points ``(N, p)`` that are worth n independent ones.
+
+    The expected squared error, summed over entries, is least at w = E|S - E S|^2 / E|S - I|^2; for Gaussian points an
+    entry of S has the variance (S_ii S_jj + S_ij^2) / n.
+    """
+    departure = pooled - pooled.mean(0)
+    covariance = departure.mT @ departure / pooled.shape[0]
+    identity = torch.eye(covariance.shape[0], dtype=pooled.dtype, device=pooled.device)
+    noise = (covariance.diagonal().sum().square() + covariance.square().sum()) / num_independent
+    weight = (noise / (covariance - identity).square().sum()).clamp_max(1.0)
+    return torch.lerp(covariance, identity, weight), weight
+
+
+def _steps_for(acceptance: float, steps: int, target_acceptance: float) -> int:
+    """Return how many kicks the acceptance wanted takes, from the one at another number of them.
+
+    With an energy error ~ Normal(s^2/2, s^2) the acceptance is 2 Phi(-s/2). s falls as 1/K where kinks make the error,
+    as 1/K^2 where the density is smooth: 1/K is the careful guess downwards, and the next stage tries it.
+    """
+    found, wanted = (
+        -NormalDist().inv_cdf(0.5 * min(max(rate, 1e-3), 1.0 - 1e-9)) for rate in (acceptance, target_acceptance)
+    )
+    return max(1, math.ceil(steps * found / wanted))
+
+
+# --- sampling
+
+
+def _draw(
+    target: Any, warmed: _Warmed, draws: int, generator: torch.Generator, advance: Callable[[], None]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return constrained draws and statistics, ``(chains, draws, ...)``, made block by block."""
+    chains, num_parameters = warmed.state.position.shape
+    size = max(1, _BLOCK_NUMBERS // (chains * num_parameters))
+    named, statistics = {}, {}
+    state = warmed.state
+    for first in range(0, draws, size):
+        angles = _angles(warmed.iterations + first, min(size, draws - first))
+        state, block = _block(target, warmed.coordinates, state, warmed.steps, angles, generator, advance)
+        step_sizes = torch.tensor(angles, dtype=target.dtype, device=target.device) / warmed.steps
+        columns = {
+            "lp": block.log_density,
+            "energy": block.energy,
+            "n_steps": torch.full_like(block.error, warmed.steps, dtype=torch.int64),
+            "acceptance_rate": block.acceptance(),
+            "diverging": ~(block.error <= _DIVERGENCE),  # as a number that is none has
+            "step_size": step_sizes.unsqueeze(-1).expand_as(block.error),
+        }
+        _write(statistics, columns, first, draws)
+        _write(named, target.constrain(warmed.coordinates.points(block.positions)), first, draws)
+    return named, statistics
+
+
+def _write(into: dict[str, torch.Tensor], block: dict[str, torch.Tensor], first: int, draws: int) -> None:
+    """Put a block ``(n, chains, ...)`` in its place among ``(chains, draws, ...)``."""
+    for name, values in block.items():
+        if name not in into:
+            into[name] = values.new_empty((values.shape[1], draws, *values.shape[2:]))
+        into[name][:, first : first + values.shape[0]] = values.transpose(0, 1)
