@@ -6,7 +6,7 @@ here reads a tensor from the host.
 
 Sources:
     Dual averaging: Hoffman and Gelman, The No-U-Turn Sampler, JMLR 15 (2014), section 3.2, with its constants.
-    R-hat of split chains: Gelman et al., Bayesian Data Analysis (3rd edition, 2013), section 11.4.
+    R-hat: Gelman et al., Bayesian Data Analysis (3rd edition, 2013), section 11.4.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ _STEP_SIZES = (1e-10, 1e3)
 # A step size has settled when its average moved less than this (relative) over so many updates.
 _SETTLED_CHANGE = 0.1
 _SETTLED_UPDATES = 5
-# Chains have met when R-hat of split chains is below this for every quantity. Looser than what draws are judged by: a
-# starting point is enough, and few short chains cannot show less.
+# Chains have met when R-hat is below this. Looser than what draws are judged by: starting points are enough.
 _LARGEST_R_HAT = 1.1
 
 
@@ -136,33 +135,30 @@ def pooled_covariance(points: torch.Tensor) -> torch.Tensor:
     return (departure.T @ departure + num_parameters * identity) / (num_draws + num_parameters)
 
 
-def largest_r_hat(points: torch.Tensor) -> torch.Tensor:
-    """Return the largest R-hat over quantities, every chain split into its halves.
-
-    R-hat^2 = (m-1)/m + B/W for halves of m draws: W the mean of their variances, B the variance of their means. One
-    chain has one too, from a trend; independent draws give 1, up to noise of the order 1/m.
-
-    Args:
-        points: ``(chains, draws, q)``, 4 draws at least.
-
-    Returns:
-        A tensor ``()``; infinity where a quantity is not finite, or did not move while chains differ.
-    """
-    half = points.shape[1] // 2
-    halves = torch.cat([points[:, :half], points[:, -half:]])
-    within = halves.var(1).mean(0)
-    between = halves.mean(1).var(0)
-    ratio = torch.where(between > 0.0, between / within, 0.0)  # a constant is where it should be
-    return ((half - 1) / half + ratio).sqrt().nan_to_num(math.inf).amax()
-
-
 def chains_have_met(points: torch.Tensor) -> torch.Tensor:
-    """Say whether chains give one answer, up to a loose R-hat, as a boolean tensor ``()``.
+    """Say whether chains give one answer, as a boolean tensor ``()``.
+
+    Every chain is split into its halves, with means a_c and b_c over a half. What chains keep of where they started
+    shows in the covariance of a_c and b_c over chains, and what they have in common of it in a difference of the means
+    A and B over chains. Both are compared with the variance W within halves:
+
+        max over quantities of  (cov(a, b) + (A - B)^2 / 4) / W  <  1.1^2 - 1,
+
+    what R-hat < 1.1 asks for, R-hat^2 = 1 + between/within. R-hat takes the variance of a_c for the covariance, so in
+    halves of m draws it stands at noise of the order 1/m, however many chains there are; the covariance tends to 0 with
+    their number, and a few iterations of many chains are enough.
 
     Args:
         points: Latest draws ``(chains, draws, q)``, 4 draws at least.
 
     Returns:
-        Whether `largest_r_hat` is below 1.1.
+        Whether they have; not where a quantity is not finite.
     """
-    return largest_r_hat(points) < _LARGEST_R_HAT
+    half = points.shape[1] // 2
+    first, last = points[:, :half], points[:, -half:]
+    within = 0.5 * (first.var(1) + last.var(1)).mean(0)
+    first, last = first.mean(1), last.mean(1)
+    common = 0.25 * (first.mean(0) - last.mean(0)).square()
+    departures = (first - first.mean(0)) * (last - last.mean(0))
+    between = common + departures.sum(0) / max(1, len(points) - 1)  # one chain has nothing but its trend
+    return (between <= (_LARGEST_R_HAT**2 - 1.0) * within).all()
