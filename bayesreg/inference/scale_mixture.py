@@ -1,0 +1,221 @@
+"""Two blocks of a Gibbs sampler for the Laplace prior, the learned scales collapsed, all chains in one batch.
+
+The coordinates. z = (w - m) / D = t x, with D the prior's own scales and t the common factor of the effective ones: t =
+1 (scale known), beta (learned), and either times the noise s (relative to the noise). The Laplace prior is a mixture,
+
+    x_j | v_j ~ Normal(0, v_j),      v_j ~ Exponential of mean 2,
+
+and with the intercept integrated out the data enter through r = rank(Xc) pairs: G = S V' (r, d) and c, with Xc D = U S
+V' and c = U'(yc - Xc m), and through the squared length e outside of the span, on nu degrees of freedom
+(`bayesreg.evidence`). So c | x ~ Normal(t G x, s^2 I).
+
+Block 1, (s, t) and x given v. With x integrated out, rho = s/t and K = G diag(v) G',
+
+    log p(y | s, t, v) = constant - (nu - r) log s - e/(2s^2) - r log t - log det(M)/2 - c'M^-1 c/(2t^2),
+    M = rho^2 I + K.
+
+One Cholesky factor gives it at all s and t of one ratio. The scales that are learned move on random lattices
+(`bayesreg.inference.lattice`) of log rho and of log t, under their priors; their density is never approximated. Then x,
+by a draw from its prior and a correction with the factor that is there,
+
+    x = u + diag(v) G' M^-1 (c/t - G u - rho Normal(0, I)),      u ~ Normal(0, diag(v)).
+
+Block 2, t and v given w and s. A learned prior scale moves once more, now with v integrated out and the weights held,
+
+    log p(t | w) = -d log t - |z|_1/t + log prior,
+
+which is quick where the first block is slow and the other way round; then v_j | x_j, a reciprocal inverse Gaussian.
+
+Sources: Park and Casella, The Bayesian Lasso, JASA 103 (2008); the noise collapsed: Rajaratnam, Sparks, Khare and
+Zhang, Uncertainty quantification for modern high-dimensional regression via scalable Bayesian methods, JCGS 28 (2019);
+x in O(r^2 d): Bhattacharya, Chakraborty and Mallick, Fast sampling with Gaussian scale mixture priors in
+high-dimensional regression, Biometrika 103 (2016); a scale moved with the weights and with the standardised weights
+held in turn: Yu and Meng, To center or not to center, JCGS 20 (2011).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from bayesreg.inference.inverse_gaussian import mixing_variances
+from bayesreg.inference.lattice import RandomLattice, choose
+from bayesreg.scales import LearnedScale
+
+
+@dataclass(frozen=True, eq=False)
+class SpannedData:
+    """What the likelihood sees of the data, in the coordinates x.
+
+    Attributes:
+        design: G ``(r, d)``.
+        projections: c ``(r,)``, or ``(chains, r)``: a data set of its own for each chain.
+        residual: e ``()``, or ``(chains,)``.
+        degrees_of_freedom: nu.
+    """
+
+    design: torch.Tensor
+    projections: torch.Tensor
+    residual: torch.Tensor
+    degrees_of_freedom: int
+
+
+@dataclass
+class MixtureState:
+    """Where the chains are.
+
+    Attributes:
+        variances: v ``(chains, d)``.
+        log_noise: log s ``(chains,)``.
+        log_factor: log t ``(chains,)``.
+        standardised: x ``(chains, d)``, once block 1 has run.
+        moved: The probability ``(chains,)`` with which block 1 would have moved the scales.
+    """
+
+    variances: torch.Tensor
+    log_noise: torch.Tensor
+    log_factor: torch.Tensor
+    standardised: torch.Tensor | None = None
+    moved: torch.Tensor | None = None
+
+
+class ScaleMixture:
+    """The two blocks, and the lattices that their scales move on.
+
+    Args:
+        data: The data.
+        noise: The prior of s; None: known, at what the state says.
+        prior_scale: The prior of beta; None: known.
+        relative_to_noise: Whether t = beta s, and not beta.
+        num_chains: Number of chains.
+    """
+
+    def __init__(
+        self,
+        data: SpannedData,
+        noise: LearnedScale | None,
+        prior_scale: LearnedScale | None,
+        relative_to_noise: bool,
+        num_chains: int,
+    ):
+        self._data, self._noise, self._prior_scale, self._relative = data, noise, prior_scale, relative_to_noise
+        self._transposed = data.design.mT.contiguous()
+        self._places = torch.arange(num_chains, dtype=torch.int64, device=data.design.device)
+        self._still = torch.zeros((num_chains, 1), dtype=data.design.dtype, device=data.design.device)
+        rank, num_features = data.design.shape
+        # What products and a factorisation can lose of a diagonal entry: raised by that, the factor always exists.
+        self._raised = 1.0 + 4 * (rank + num_features) * torch.finfo(data.design.dtype).eps
+
+        def lattice(moves: bool) -> RandomLattice | None:
+            return RandomLattice(num_chains, data.projections.ndim == 1, data.design) if moves else None
+
+        noise_alone = noise is not None and not relative_to_noise
+        self._ratio = lattice(noise_alone or prior_scale is not None)
+        self._factor = lattice(noise is not None and (relative_to_noise or prior_scale is not None))
+        self._held_weights = lattice(prior_scale is not None)
+
+    def draw_weights(self, state: MixtureState, generator: torch.Generator, learn: bool) -> None:
+        """Block 1: draw the learned scales with the weights integrated out, then the weights.
+
+        Args:
+            state: Where the chains are; what is drawn is put there.
+            generator: The source of randomness.
+            learn: Whether the lattices may learn, as in a warm-up.
+        """
+        data, num_features = self._data, self._data.design.shape[1]
+        ratio_steps, ratio_place = self._lay(self._ratio, generator)
+        factor_steps, factor_place = self._lay(self._factor, generator)
+        log_ratios = (state.log_noise - state.log_factor).unsqueeze(-1) + ratio_steps
+        factors = self._factorise(state.variances, log_ratios)
+        log_factors = state.log_factor[:, None, None] + factor_steps.unsqueeze(1)
+        if self._noise is None:  # the ratio moves by t alone
+            log_factors = log_factors - ratio_steps.unsqueeze(-1)
+        log_noises = log_ratios.unsqueeze(-1) + log_factors
+
+        log_density = self._log_evidence(factors, log_noises, log_factors)
+        if self._noise is not None:
+            log_density = log_density + _log_density(self._noise, log_noises)
+        log_density = log_density + self._log_prior_scale(log_factors, log_noises)
+        shape = log_density.shape
+        place, probabilities = choose(log_density.flatten(1), generator)
+        stayed = probabilities.gather(1, (ratio_place * shape[2] + factor_place).unsqueeze(-1)).squeeze(-1)
+        if learn:
+            table = probabilities.unflatten(1, shape[1:])
+            for lattice, steps, margin in ((self._ratio, ratio_steps, 2), (self._factor, factor_steps, 1)):
+                if lattice is not None:
+                    lattice.learn(steps, table.sum(margin))
+
+        row, column = place // shape[2], place % shape[2]
+        state.moved = 1.0 - stayed
+        if self._noise is not None:
+            state.log_noise = log_noises[self._places, row, column]
+        state.log_factor = log_factors.expand(shape)[self._places, row, column]
+        ratio = log_ratios[self._places, row].exp().unsqueeze(-1)
+
+        like = {"generator": generator, "dtype": ratio.dtype, "device": ratio.device}
+        chains = len(self._places)
+        unseen = state.variances.sqrt() * torch.randn((chains, num_features), **like)
+        noise = ratio * torch.randn((chains, data.design.shape[0]), **like)
+        observed = data.projections / state.log_factor.exp().unsqueeze(-1)
+        missing = observed - unseen @ self._transposed - noise
+        solution = torch.cholesky_solve(missing.unsqueeze(-1), factors[self._places, row]).squeeze(-1)
+        state.standardised = unseen + state.variances * (solution @ data.design)
+
+    def draw_variances(self, state: MixtureState, generator: torch.Generator, learn: bool) -> None:
+        """Block 2: draw a learned prior scale given the weights, then the variances of the mixture.
+
+        Args:
+            state: Where the chains are; what is drawn is put there.
+            generator: The source of randomness.
+            learn: Whether the lattice may learn, as in a warm-up.
+        """
+        absolute = state.standardised.abs()
+        if self._held_weights is not None:
+            steps, _ = self._held_weights.lay(generator)
+            log_factors = state.log_factor.unsqueeze(-1) + steps
+            # |z|_1 / t at the lattice's t, from the sum at the old one.
+            log_density = -absolute.shape[1] * log_factors - absolute.sum(-1, keepdim=True) * (-steps).exp()
+            log_density = log_density + self._log_prior_scale(log_factors, state.log_noise.unsqueeze(-1))
+            place, probabilities = choose(log_density, generator)
+            if learn:
+                self._held_weights.learn(steps, probabilities)
+            state.log_factor = log_factors[self._places, place]
+            absolute = absolute * (-steps[self._places, place]).exp().unsqueeze(-1)
+        state.variances = mixing_variances(absolute, generator)
+
+    def _lay(self, lattice: RandomLattice | None, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return (self._still, torch.zeros_like(self._places)) if lattice is None else lattice.lay(generator)
+
+    def _factorise(self, variances: torch.Tensor, log_ratios: torch.Tensor) -> torch.Tensor:
+        """Return the Cholesky factors of rho^2 I + K, ``(chains, points, r, r)``."""
+        kernel = (self._data.design * variances.unsqueeze(1)) @ self._transposed
+        diagonal = kernel.diagonal(dim1=-2, dim2=-1).unsqueeze(1)
+        matrices = kernel.unsqueeze(1).repeat(1, log_ratios.shape[1], 1, 1)
+        matrices.diagonal(dim1=-2, dim2=-1).copy_(self._raised * diagonal + (2.0 * log_ratios).exp().unsqueeze(-1))
+        return torch.linalg.cholesky_ex(matrices).L
+
+    def _log_evidence(self, factors: torch.Tensor, log_noises: torch.Tensor, log_factors: torch.Tensor) -> torch.Tensor:
+        """Return log p(y | s, t, v) but for a constant, ``(chains, ratios, factors of t)``."""
+        data, rank = self._data, self._data.design.shape[0]
+        shape = (*factors.shape[:2], rank, 1)
+        projections = data.projections.reshape(-1, 1, rank, 1).expand(shape)
+        squares = torch.linalg.solve_triangular(factors, projections, upper=False).square().sum((-2, -1))
+        half_volume = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        outside = 0.5 * data.residual.reshape(-1, 1, 1) * (-2.0 * log_noises).exp()
+        inside = 0.5 * squares.unsqueeze(-1) * (-2.0 * log_factors).exp()
+        powers = (data.degrees_of_freedom - rank) * log_noises + rank * log_factors
+        return -powers - outside - half_volume.unsqueeze(-1) - inside
+
+    def _log_prior_scale(self, log_factors: torch.Tensor, log_noises: torch.Tensor) -> torch.Tensor | float:
+        """Return the log prior density of log beta, where it is learned."""
+        if self._prior_scale is None:
+            return 0.0
+        return _log_density(self._prior_scale, log_factors - log_noises if self._relative else log_factors)
+
+
+def _log_density(learned: LearnedScale, log_scale: torch.Tensor) -> torch.Tensor:
+    """Return the log prior density of the logarithm of a scale, minus infinity outside the support."""
+    if learned.is_logarithm:
+        return learned.log_density(log_scale)
+    return learned.log_prior(log_scale.exp()) + log_scale
