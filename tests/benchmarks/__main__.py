@@ -1,0 +1,106 @@
+"""The command: `python -m tests.benchmarks`, from the repository's root, with the extra `bench` installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from . import machine, make_references, measure, render
+from .contestants import Contestant, chosen_problems, contestants
+from .problems import DESIGNS, Problem
+from .references import not_its_own, references
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments() -> argparse.Namespace:
+    """Return the command line's choices."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--problems", nargs="*", help="names, or how they begin; all of them by default")
+    parser.add_argument("--engines", nargs="*", help="engines and peers whose names begin so; all by default")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--repeats", type=int, default=3, help="runs after the first, at least")
+    parser.add_argument("--quick", action="store_true", help="two problems only, without growth and SVI")
+    parser.add_argument("--device", default="cpu", help="of the package's own engines; peers run on the CPU alone")
+    parser.add_argument("--table", type=Path, metavar="JSON", help="only write table and picture of these figures anew")
+    parser.add_argument("--references", action="store_true", help="only make the long runs of the Laplace problems")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, or make what the command line asks for."""
+    asked = arguments()
+    if asked.table:
+        render.write(json.loads(asked.table.read_text()), asked.table.parent, asked.table.stem)
+        return
+    problems = chosen_problems(asked.problems, asked.quick)
+    started = time.perf_counter()
+    found = {"machine": machine.describe(asked.device, ROOT), "records": []}
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        for design in DESIGNS:
+            of_design = [problem for problem in problems if problem.design == design]
+            if of_design:
+                found["records"] += _on_design(of_design, Path(folder), asked)
+    if asked.references:
+        return
+    if not (asked.quick or asked.problems):
+        found["growth"] = _process("tests.benchmarks.growth", asked.device)
+        if asked.device == "cpu":
+            found["svi"] = [_process("tests.benchmarks.variational", who) for who in ("svi", "numpyro", "pyro")]
+    found["minutes"] = (time.perf_counter() - started) / 60.0
+    asked.out.mkdir(parents=True, exist_ok=True)
+    name = machine.file_name(found["machine"])
+    (asked.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    render.write(found, asked.out, name)
+    print(f"{asked.out / name}.json, .md and .png, after {found['minutes']:.0f} minutes")
+
+
+def _on_design(problems: list[Problem], folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """Measure all problems of one data set, or make their references."""
+    rows = problems[0].rows()
+    files = [folder / "features.npy", folder / "target.npy"]
+    for file, part in zip(files, rows, strict=True):
+        np.save(file, part)
+    records = []
+    for problem in problems:
+        print(f"{problem.name}: {problem.describe()}", flush=True)
+        if asked.references:
+            if problem.prior == "laplace":
+                make_references.make(problem, files, ROOT)
+            continue
+        stored = references(problem, rows)
+        for source, reference in stored.items():
+            np.savez(folder / f"{problem.name} {source}.npz", **vars(reference))
+
+        def path(contestant: Contestant, problem=problem, stored=stored) -> Path:
+            return folder / f"{problem.name} {not_its_own(stored, contestant)}.npz"
+
+        chosen = [one for one in contestants(problem) if _is_chosen(one, asked)]
+        records += measure.measure(problem, chosen, path, files, asked.device, asked.repeats, ROOT)
+    return records
+
+
+def _is_chosen(contestant: Contestant, asked: argparse.Namespace) -> bool:
+    if asked.device != "cpu" and not contestant.is_ours:
+        return False
+    return not asked.engines or contestant.name.lower().startswith(tuple(name.lower() for name in asked.engines))
+
+
+def _process(module: str, *words: str):
+    """Run a module in a process of its own and return what it prints as JSON; what went wrong, where it fails."""
+    finished = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True)
+    if finished.returncode:
+        return {"not_run": finished.stderr.strip().splitlines()[-1], "words": list(words)}
+    return json.loads(finished.stdout.strip().splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()

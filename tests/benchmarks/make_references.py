@@ -1,0 +1,60 @@
+"""Long runs of two unrelated samplers on each Laplace problem, kept in `references/`: each judges the other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .contestants import Contestant
+from .gates import LARGEST_R_HAT
+from .measure import Process
+from .problems import Problem
+from .references import FOLDER
+
+WANTED_ESS = 40_000
+SECONDS = 240.0
+
+
+def samplers(problem: Problem) -> list[tuple[str, Contestant]]:
+    """Return the source's name and the contestant of each long run: NumPyro on the moments, and an engine of ours."""
+    tune, draws = (1000, 4000) if problem.shape[1] < 1000 else (500, 1000)
+    numpyro = {"potential": "on moments", "chains": 8, "draws": draws, "tune": tune}
+    method = "gibbs" if problem.shape[0] < 2 * problem.shape[1] else "rejection"
+    ours = {"method": method, "draws": 10_000 if problem.shape[1] < 1000 else 2000}
+    return [
+        ("NumPyro NUTS, a long run", Contestant("NumPyro", "peers_numpyro", numpyro)),
+        (f"{method}, a long run", Contestant(method, "engines", ours, is_ours=True)),
+    ]
+
+
+def make(problem: Problem, rows: list[Path], root: Path, say=print) -> None:
+    """Make both long runs and write them.
+
+    Args:
+        problem: One with a Laplace prior.
+        rows: The files of features and target.
+        root: The repository's root.
+        say: Prints a line of progress.
+    """
+    stored = {}
+    for source, contestant in samplers(problem):
+        request = {
+            "problem": problem.name, "module": contestant.module, "settings": contestant.settings, "device": "cpu",
+            "rows": [str(path) for path in rows], "reference": "",
+        }  # fmt: skip
+        process = Process(contestant, request, root)
+        while process.not_run is None and sum(run["ess"] for run in process.runs) < WANTED_ESS:
+            if sum(run["seconds"] for run in process.runs) > SECONDS:
+                break
+            process.runs.append(process.do("run", len(process.runs)))
+        table = process.do("summarize") if process.not_run is None else {}
+        process.close()
+        if process.not_run is not None:
+            say(f"  {source}: not run: {process.not_run}")
+            continue
+        say(f"  {source}: ESS {table['ess']:,.0f}, R-hat {table['r_hat']:.4f}, {table['divergences']} divergences")
+        if table["r_hat"] < LARGEST_R_HAT:
+            stored[source] = table
+    if stored:
+        FOLDER.mkdir(exist_ok=True)
+        (FOLDER / f"{problem.name}.json").write_text(json.dumps(stored) + "\n")

@@ -1,0 +1,153 @@
+"""The table and the picture of one run of the benchmark, from its JSON alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .measure import is_shown
+from .problems import PROBLEMS
+from .targets import TARGETS, reached
+
+HOW_TO_READ = """\
+A figure is an effective sample size a second: the smallest over **all** parameters (weights, intercept, logarithms of
+the learned scales) of the smaller of the ESS of x and of (x - mean)^2, by the wall clock. **a**: sampling only. **b**:
+with warm-up, everything compiled before; ours is the whole call of `sample` from rows, the pass over them included, and
+beside it the same from `Moments`. **c**: the first call in a fresh process, compile included. Imports are left out of
+all three and stand beside. a and b are medians of runs in turn with those of the other contestants. Peers use all
+cores, float64, and compile once for all runs of a process; NumPyro "on moments" samples the same fused density as the
+package, and pays the pass over the rows in each run too. Gates come first: split rank-normalised R-hat below 1.01
+(nested where chains have fewer than 400 draws), no divergence, each mean within 4 standard errors of the reference and
+each standard deviation within 3 % (or within 4 standard errors, where the draws of the time allowed cannot resolve
+3 %), an ESS of 400 at least; draws that fail one have no speed."""
+
+
+def write(found: dict, folder: Path, name: str) -> None:
+    """Write ``<name>.md`` and ``<name>.png``."""
+    (folder / f"{name}.md").write_text(table(found, f"{name}.png"))
+    from .picture import draw
+
+    draw(found, folder / f"{name}.png")
+
+
+def table(found: dict, picture: str) -> str:
+    """Return the Markdown page.
+
+    Args:
+        found: What `__main__` wrote to JSON.
+        picture: The picture's file name.
+
+    Returns:
+        The page.
+    """
+    parts = ["# Posteriors: effective draws a second", machine_words(found["machine"]), HOW_TO_READ]
+    parts.append(f"![Effective draws a second, with warm-up]({picture})")
+    parts.append(_targets(found["records"]))
+    for problem in dict.fromkeys(record["problem"] for record in found["records"]):
+        records = [record for record in found["records"] if record["problem"] == problem]
+        parts.append(f"## {problem}: {PROBLEMS[problem].describe()}\n\n{_records(records)}")
+    parts += [_svi(found["svi"])] if "svi" in found else []
+    parts += [_growth(found["growth"])] if "growth" in found else []
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def machine_words(machine: dict) -> str:
+    """Return the description of a machine in a sentence or two."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    gpu = f" and {machine['gpu']}" if "gpu" in machine else ""
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB{gpu}; {machine['system']}; "
+        f"{machine['date']}, commit {machine['commit']}, load {machine['load']} at the start. {versions}."
+    )
+
+
+def _targets(records: list[dict]) -> str:
+    lines = []
+    for target in TARGETS:
+        result = reached(target, records)
+        if result is None:
+            continue
+        cells = [target.problem, target.ours, target.against, target.letter, f"{target.floor:,.0f} x"]
+        if result["ratio"] is None:
+            cells += [f"no ratio: {result['why']}", ""]
+        else:
+            cells.append(f"**{_ratio(result['ratio'])} x**" + ("" if result["ratio"] >= target.floor else " (below)"))
+            cells.append(f"{_figure(result['ours'])} to {_figure(result['theirs'])} ({result['peer']})")
+        lines.append(cells)
+    head = ["problem", "engine", "against", "figure", "at least", "found", "ESS/s"]
+    return "## Ratios\n\n" + _markdown(head, lines) if lines else ""
+
+
+def _records(records: list[dict]) -> str:
+    head = ["engine or peer", "a", "b", "b from moments", "c", "a run, s", "compile, s", "imports, s", "gates"]
+    return _markdown(head, [_row(record) for record in records])
+
+
+def _row(record: dict) -> list[str]:
+    if record["not_run"]:
+        return [record["contestant"], "", "", "", "", "", "", "", f"not run: {record['not_run']}"]
+    verdict, info = record["verdict"], record["info"]
+    method = info.get("method")
+    words = f" ({method})" if method and not record["contestant"].startswith(method) else ""
+    name = f"{record['contestant']}{words}, {info['chains']:,} x {info['draws']:,} draws"
+    times = [f"{record[key]:.3g}" for key in ("seconds", "compile_seconds", "import_seconds")]
+    times[1] = "" if record["compile_seconds"] < 1e-3 else times[1]
+    if not is_shown(record):
+        return [name, "", "", "", "", *times, f"gate failed: {verdict['why']}"]
+    figures = [_figure(record[key]) for key in ("a", "b", "b_from_moments", "c")]
+    gates = (
+        f"R-hat {verdict['r_hat']:.4f}, means {verdict['mean_error']:.1f} MCSE, sd {100 * verdict['sd_error']:.1f} %"
+    )
+    return [name, *figures, *times, gates]
+
+
+def _svi(rows: list[dict]) -> str:
+    head = ["SVI", "seconds to within 0.05 nats of the best ELBO", "steps", "compile, s", "how"]
+    lines = []
+    for row in rows:
+        if "not_run" in row:
+            lines.append([row["words"][0], f"not run: {row['not_run']}", "", "", ""])
+            continue
+        seconds = "not reached" if row["seconds"] is None else f"{row['seconds']:.3g}"
+        lines.append([row["name"], seconds, f"{row['steps']:,}", f"{row['compile_seconds']:.3g}", row["how"]])
+    return "## diabetes-laplace by SVI, Gaussian of full rank\n\n" + _markdown(head, lines)
+
+
+def _growth(growth: dict) -> str:
+    if "not_run" in growth:
+        return f"## Growth\n\nnot run: {growth['not_run']}"
+    head = ["rows", "features", "pass over the rows, s", "Gaussian, from moments, s", "Laplace, from moments, s"]
+    lines = [
+        [f"{row['rows']:,}", f"{row['features']:,}", f"{row['pass_seconds']:.3g}"]
+        + [f"{row[prior]['seconds']:.3g} ({row[prior]['method']})" for prior in ("gaussian", "laplace")]
+        for row in growth["rows"] + growth["features"]
+    ]
+    parts = ["## Growth: time of `sample` by its defaults, noise learned", _markdown(head, lines)]
+    lines = [
+        [row["method"], f"{row['chains']:,}", f"{row['seconds']:.3g}", _figure(row["ess_a_second"])]
+        for row in growth["chains"]
+    ]
+    parts += ["Chains of 200 draws on diabetes-laplace:", _markdown(["engine", "chains", "s", "ESS/s"], lines)]
+    lines = [
+        [row["design"], row["prior"], row["data"], row["method"]]
+        + [f"{1e3 * value:.1f}" for value in (row["call_seconds"], row["engine_seconds"])]
+        + [f"{1e3 * (row['call_seconds'] - row['engine_seconds']):.1f}", f"{1e3 * row['summary_seconds']:.1f}"]
+        for row in growth["overhead"]
+    ]
+    head = ["data", "prior", "given as", "engine", "call, ms", "engine, ms", "around it, ms", "summary, ms"]
+    return "\n\n".join([*parts, "What a call costs around its sampling:", _markdown(head, lines)])
+
+
+def _figure(value: float | None) -> str:
+    """Return three significant digits with thousands separated; a dash where there is no figure."""
+    if value is None:
+        return "-"
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _ratio(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _markdown(head: list[str], lines: list[list[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
