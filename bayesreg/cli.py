@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 import bayesreg
 from bayesreg import console as show
+from bayesreg.engines import METHODS
 from bayesreg.run_directory import environment, new_run, strict_json
 from bayesreg.settings import RunSettings, check_seed, parse_scale, read_toml
 
@@ -236,10 +237,10 @@ def run(
     relative_to_noise: Relative = None,
     noise_scale: Noise = None,
     intercept: Intercept = None,
-    method: Annotated[str | None, typer.Option(help="auto (default), exact, svi or pyro-nuts.")] = None,
+    method: Annotated[str | None, typer.Option(help=f"{METHODS[0]} (default), {', '.join(METHODS[1:])}.")] = None,
     draws: Annotated[int | None, _option("--draws", "Draws a chain.", _whole)] = None,
     tune: Annotated[
-        int | None, _option("--tune", "Warm-up steps a chain of pyro-nuts; exact and svi have none.", _whole)
+        int | None, _option("--tune", "Warm-up steps a chain, at most; independent draws have none.", _whole)
     ] = None,
     chains: Annotated[int | None, _option("--chains", "Number of chains.", _whole)] = None,
     seed: Seed = None,

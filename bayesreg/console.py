@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bayesreg.engines import ENGINES
 from bayesreg.translation import Translation
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ FLAGS = {
     "L1 strength": "--l1",
 }
 MOST_ROWS = 40
-# Engines whose draws are independent: no chain that R-hat and ESS could judge.
-INDEPENDENT = ("exact", "svi")
 SYMBOLS = {"gaussian": "standard deviation t", "laplace": "mean absolute value b"}
 
 
@@ -257,7 +256,7 @@ def show_run(out: Console, sampled: Sampled, folder: str) -> None:
             "coordinates, too narrow where none fits; a k-hat above 0.7 says that it is far from the posterior.",
         )
     for units, summary in sampled.summaries.items():
-        out.print(summary_table(summary, f"{units} units", chain=posterior.method not in INDEPENDENT))
+        out.print(summary_table(summary, f"{units} units", chain=not ENGINES[posterior.method].independent))
     label(out, "Checks", *_checked(sampled))
     _show_missing_figures(out, [sampled])
     label(out, "Written", folder, whole=True)

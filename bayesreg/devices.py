@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import torch
 
+# Where a gradient moves fewer numbers than this, a GPU waits for its launches: some 40 of 5 microseconds each, in which
+# one CPU core moves about a million numbers. By that arithmetic; to be replaced by measured sizes.
+_FEWEST_NUMBERS = 3_000_000
+_PASSES = 30  # of the elementwise operations of a gradient and a step
 
-def resolve_device(device: str | torch.device) -> torch.device:
+
+def resolve_device(device: str | torch.device) -> torch.device | None:
     """Return the torch device that a word stands for.
 
     Args:
-        device: ``"cpu"``, ``"cuda"`` (or ``"cuda:1"``), or ``"auto"``. Everything runs on moments, whose size does not
-            grow with the rows, and on a handful of chains: there a CPU is faster than a GPU's launches, so ``"auto"``
-            is the CPU.
+        device: ``"cpu"``, ``"cuda"`` (or ``"cuda:1"``), or ``"auto"``.
 
     Returns:
-        The device.
+        The device, or None for ``"auto"``, which `device_for` decides when the engine is known.
 
     Raises:
         ValueError: Another word, or a CUDA device where there is none.
 
     Example:
-        >>> resolve_device("auto")
+        >>> resolve_device("cpu")
         device(type='cpu')
     """
     if device == "auto":
-        return torch.device("cpu")
+        return None
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -36,6 +39,30 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device={device!r} was asked for, but {why_no_cuda() or f'there are {torch.cuda.device_count()}'}"
         )
     return found
+
+
+def device_for(method: str, chains: int, num_parameters: int) -> torch.device:
+    """Return the device that ``"auto"`` stands for, once it is known what runs there.
+
+    Only the engines that move many chains in one batch gain from a GPU, and only above a size: a gradient of all
+    chains moves chains x p x (p + 30) numbers, p parameters, and below 3 million a CPU is done before the GPU's
+    launches are.
+
+    Args:
+        method: The engine.
+        chains: Number of chains.
+        num_parameters: The number p of unconstrained parameters.
+
+    Returns:
+        A CUDA device where there is one and the size is enough, else the CPU.
+
+    Example:
+        >>> device_for("exact", 4, 10)
+        device(type='cpu')
+    """
+    numbers = chains * num_parameters * (num_parameters + _PASSES)
+    batched = method in ("nuts", "hmc") and numbers >= _FEWEST_NUMBERS
+    return torch.device("cuda" if batched and torch.cuda.is_available() else "cpu")
 
 
 def why_no_cuda() -> str | None:

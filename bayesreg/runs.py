@@ -36,9 +36,6 @@ DEMO_PENALTIES = {
     "laplace": L1(0.01, convention="torch-mse-mean"),
 }
 
-# Enough for the convergence checks of a Markov chain on these data, in seconds; the exact engine has no warm-up.
-DEMO_DRAWS = {"draws": 500, "tune": 150, "chains": 4}
-
 Stages = Callable[..., AbstractContextManager[Callable[[str], None]]]
 
 
@@ -113,7 +110,6 @@ def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
         model = settings.model()
     data = rows.standardized() if settings.standardize else rows
     asked = {name: getattr(settings, name) for name in ("draws", "tune", "chains")}
-    asked = {name: value for name, value in asked.items() if value is not None}
     with stages("sampling", spinner=False):
         posterior, found = _sample(model, data, settings.method, seed=settings.seed, device=settings.device, **asked)
     with stages("writing"):
@@ -155,9 +151,7 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
         with stages(f"{kind} prior, routes to its MAP") as tell:
             comparison = compare(LinearRegression(prior, noise_scale=DEMO_NOISE_SCALE), data, seed=seed, progress=tell)
         with stages(f"{kind} prior, sampling", spinner=False):
-            posterior, found = _sample(
-                LinearRegression(prior, noise_scale=dist.HalfNormal(1.0)), data, seed=seed, **DEMO_DRAWS
-            )
+            posterior, found = _sample(LinearRegression(prior, noise_scale=dist.HalfNormal(1.0)), data, seed=seed)
         with stages(f"{kind} prior, writing"):
             sampled = Sampled(posterior, write_posterior(run.folder, posterior, f"-{kind}"), found)
             part = Demonstration(penalty, prior, comparison, sampled)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bayesreg.arrays import check_whole_number
 from bayesreg.data import RegressionData, require_rows
-from bayesreg.devices import resolve_device
-from bayesreg.inference import exact, pyro_nuts, svi
-from bayesreg.inference.engine import EngineResult
+from bayesreg.devices import device_for, resolve_device
+from bayesreg.engines import ENGINES, METHODS
+from bayesreg.inference.engine import EngineCannot, EngineResult
+from bayesreg.memory import require_memory
 from bayesreg.model import require_model
 from bayesreg.posterior import Posterior
 from bayesreg.propriety import require_proper
@@ -22,8 +24,8 @@ from bayesreg.warnings import ConvergenceWarning
 if TYPE_CHECKING:
     from bayesreg.model import LinearRegression
     from bayesreg.moments import Moments
+    from bayesreg.target import Target
 
-METHODS = {"exact": exact, "svi": svi, "pyro-nuts": pyro_nuts}
 # Vehtari et al., Bayesian Analysis 16 (2021): R-hat below 1.01, and an ESS of 400 before R-hat and ESS themselves can
 # be trusted.
 LARGEST_R_HAT = 1.01
@@ -38,9 +40,9 @@ def sample(
     model: LinearRegression,
     data: RegressionData | Moments,
     method: str = "auto",
-    draws: int = 1000,
-    tune: int = 500,
-    chains: int = 4,
+    draws: int | None = None,
+    tune: int | None = None,
+    chains: int | None = None,
     seed: int = 0,
     device: str | torch.device = "auto",
     progress: bool = False,
@@ -48,92 +50,117 @@ def sample(
 ) -> Posterior:
     """Draw from the posterior of a model.
 
+    The engines, and when ``"auto"`` takes them, the first that can:
+
+    - ``"exact"``: independent draws in closed form; always, for a Gaussian and a flat prior.
+    - ``"rejection"``: independent draws under a Laplace prior, from the Gaussian envelope that the MAP's certificate
+      gives; where it keeps at least one proposal in 50, that is, where the data say more than the prior.
+    - ``"hmc"``: many chains with jittered trajectories, the rest where the weights are well determined.
+    - ``"gibbs"``: two blocks with the scales collapsed; fewer rows than features, or nearly.
+
+    Never by itself: ``"nuts"``, the reference for any density; ``"svi"``, a Gaussian approximation; ``"pyro-nuts"``,
+    Pyro's sampler.
+
     Args:
         model: The `LinearRegression`.
         data: Rows or `Moments`.
-        method: ``"exact"`` (Gaussian and flat priors: independent draws), ``"pyro-nuts"`` (Pyro's NUTS), ``"svi"`` (a
-            variational approximation by Pyro), or ``"auto"``: exact where it exists, else pyro-nuts.
-        draws: Draws a chain that are kept.
-        tune: Warm-up iterations of a Markov chain; the exact engine and SVI have none.
+        method: One of the engines, or ``"auto"``.
+        draws: Draws a chain that are kept; None, here and for ``tune`` and ``chains``: what suits the engine.
+        tune: Warm-up iterations of a Markov chain, at most; independent draws have none.
         chains: Number of chains.
         seed: Seeds the run, 0 to 2^63 - 1; the global random state is left alone.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``: a GPU where there is one and the chains are many.
         progress: Whether to show progress on stderr.
-        **options: The engine's own: for pyro-nuts ``max_tree_depth``, ``target_acceptance`` and ``pyro_program=True``
-            (run on the Pyro program instead of the fused density); for svi ``guide``, ``rank`` and so on: its ``run``'s
-            arguments.
+        **options: The engine's own, such as ``max_tree_depth`` and ``target_acceptance`` for nuts and pyro-nuts,
+            ``pyro_program=True`` for pyro-nuts (run on the Pyro program instead of the fused density), ``guide`` for
+            svi: its ``run``'s arguments.
 
     Returns:
-        The `Posterior`, on the CPU. A `ConvergenceWarning` is issued where R-hat is above 1.01, an effective sample
-        size below 400, a transition divergent, the k-hat of a variational fit above 0.7, or the engine's own check
-        fails.
+        The `Posterior`, on the CPU; its ``reason`` says why this engine. A `ConvergenceWarning` is issued where R-hat
+        is above 1.01, an effective sample size below 400, a transition divergent, the k-hat of a variational fit above
+        0.7, or the engine's own check fails.
 
     Raises:
         ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of
-            range, or no such device.
+            range, more draws than fit in memory, or no such device.
         TypeError: ``model`` is not a `LinearRegression`, an option that the engine does not have, or a setting that is
             not an integer.
 
     Example:
         >>> import bayesreg as br, pyro.distributions as dist
         >>> data = br.load_diabetes().standardized()
-        >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), dist.HalfNormal(1.0)), data)
+        >>> posterior = br.sample(br.LinearRegression(br.LaplacePrior(0.25), dist.HalfNormal(1.0)), data)
         >>> posterior.method, posterior.draws["weights"].shape
-        ('exact', torch.Size([4, 1000, 10]))
+        ('rejection', torch.Size([4, 1000, 10]))
     """
-    for name, value, least in (("draws", draws, 1), ("tune", tune, 0), ("chains", chains, 1), ("seed", seed, 0)):
-        check_whole_number(value, name, least)
-    if seed >= _SEED_BOUND:
+    asked = {"draws": draws, "tune": tune, "chains": chains}
+    for name, least in (("draws", 1), ("tune", 0), ("chains", 1)):
+        if asked[name] is not None:
+            asked[name] = check_whole_number(asked[name], name, least)
+    if check_whole_number(seed, "seed", 0) >= _SEED_BOUND:
         raise ValueError(f"seed must be below 2**63, got {seed}")
-    name, reason = _choose(require_model(model), method)
-    engine = METHODS[name]
-    if name == "pyro-nuts" and options.pop("pyro_program", False):
-        options["program"] = _program(model, data, resolve_device(device))
-    _check_options(engine, name, options)
-    target = model.target(data, resolve_device(device))
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    device = resolve_device(device)
+    target = require_model(model).target(data, device or "cpu")
     require_proper(target)
-    started = time.perf_counter()
-    result = engine.run(target, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress, **options)
-    seconds = time.perf_counter() - started
+    if method == "pyro-nuts" and options.pop("pyro_program", False):
+        options["program"] = _program(model, data, target.device)
+    refusals = []
+    candidates = _candidates(target) if method == "auto" else [(method, "as asked")]
+    for name, why in candidates:  # noqa: B007 (the last one is used)
+        engine = ENGINES[name]
+        run = engine.load().run
+        _check_options(run, name, options)
+        settings = {key: getattr(engine, key) if value is None else value for key, value in asked.items()}
+        if device is None:
+            best = device_for(name, settings["chains"], target.num_parameters)
+            target = target if best == target.device else model.target(data, best)
+        require_memory(target, settings["chains"], settings["draws"])
+        started = time.perf_counter()
+        try:
+            result = run(target, **settings, seed=seed, progress=progress, **options)
+            break
+        except EngineCannot as reason:
+            if method != "auto":
+                raise ValueError(f"method={method!r} cannot take this: {reason}; use method='auto'") from reason
+            refusals.append(str(reason))
     posterior = Posterior(
         {name: values.detach().cpu() for name, values in result.draws.items()},
         {name: values.detach().cpu() for name, values in result.sample_stats.items()},
         model=model,
         data=data,
         method=name,
-        reason=reason,
+        reason="; ".join([why, *refusals]),
         seed=seed,
         log_evidence=result.log_evidence,
         details={
             **result.details,
             "message": result.message,
             "device": str(target.device),
-            "sampling_seconds": seconds,
+            "sampling_seconds": time.perf_counter() - started,
         },
     )
-    _warn(posterior, result, chain=name == "pyro-nuts")
+    _warn(posterior, result, chain=not engine.independent)
     return posterior
 
 
-def _choose(model: LinearRegression, method: str) -> tuple[str, str]:
-    """Return an engine's name, and why."""
-    if method == "auto":
-        why_not_exact = exact.why_not(model)
-        if why_not_exact is None:
-            return "exact", "auto: independent draws from the exact posterior, which a Gaussian or a flat prior has"
-        return "pyro-nuts", f"auto: {why_not_exact}"
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(['auto', *METHODS])}, got {method!r}")
-    if method == "exact" and exact.why_not(model) is not None:
-        raise ValueError(
-            f"method='exact' cannot take this model: {exact.why_not(model)}; use 'pyro-nuts', 'svi' or 'auto'"
-        )
-    return method, "as asked"
+def _candidates(target: Target) -> Iterator[tuple[str, str]]:
+    """Yield the engines that ``"auto"`` tries, each with why; the last one takes every model."""
+    if target.model.prior.kind != "laplace":
+        yield "exact", "auto: independent draws from the exact posterior, which a Gaussian or a flat prior has"
+        return
+    yield "rejection", "auto: independent draws, since the data say more than the Laplace prior"
+    spectrum = target.spectrum
+    if spectrum.rank < spectrum.num_features or spectrum.degrees_of_freedom < 2 * spectrum.num_features:
+        yield "gibbs", "auto: a Laplace prior with too few rows to determine the weights"
+    else:
+        yield "hmc", "auto: a Laplace prior, with rows enough to determine the weights"
 
 
-def _check_options(engine: Any, name: str, options: dict[str, Any]) -> None:
+def _check_options(run: Any, name: str, options: dict[str, Any]) -> None:
     own = {"target", "draws", "tune", "chains", "seed", "progress"}
-    accepted = [option for option in inspect.signature(engine.run).parameters if option not in own]
+    accepted = [option for option in inspect.signature(run).parameters if option not in own]
     accepted = ["pyro_program" if option == "program" else option for option in accepted]
     for option in options:
         if option not in accepted and option != "program":
@@ -159,7 +186,7 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     if not chain:  # independent draws: nothing to mix
         return
-    divergent = int(posterior.sample_stats["diverging"].sum())
+    divergent = int(posterior.sample_stats["diverging"].sum()) if "diverging" in posterior.sample_stats else 0
     if divergent:
         message = (
             f"{divergent} divergent transitions (0 expected): raise target_acceptance, or loosen or rescale the model"

@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayesreg.engines import METHODS
+
 if TYPE_CHECKING:
     from bayesreg.data import RegressionData
     from bayesreg.model import LinearRegression
 
 BUILT_IN_DATA = "diabetes"
 PRIORS = ("gaussian", "laplace", "flat")
-METHODS = ("auto", "exact", "svi", "pyro-nuts")
 NOISE_OF_STANDARDIZED_DATA = {"distribution": "HalfNormal", "scale": 1.0}
 LARGEST_SEED = 2**63 - 1  # what torch's generators take
 

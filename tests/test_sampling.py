@@ -1,14 +1,18 @@
 """`sample`: which engine, what is refused, what is warned of, and that every engine honours the same words."""
 
+import inspect
 import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pyro.distributions as dist
 import pytest
 import torch
 
 import bayesreg as br
+from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference import scale_table
 from bayesreg.inference.engine import EngineResult
 from bayesreg.sampling import _warn
@@ -24,25 +28,46 @@ def data():
 
 
 @pytest.mark.parametrize(
-    ("model", "expected"),
+    ("model", "expected", "reason"),
     [
-        (br.LinearRegression(br.GaussianPrior(1.0), LEARNED), "exact"),
-        (br.LinearRegression(br.GaussianPrior(LEARNED), LEARNED), "exact"),
-        (br.LinearRegression(br.FlatPrior(), 0.5), "exact"),
-        (br.LinearRegression(br.LaplacePrior(1.0), 0.5), "pyro-nuts"),
+        (br.LinearRegression(br.GaussianPrior(1.0), LEARNED), "exact", "exact posterior"),
+        (br.LinearRegression(br.GaussianPrior(LEARNED), LEARNED), "exact", "exact posterior"),
+        (br.LinearRegression(br.FlatPrior(), 0.5), "exact", "exact posterior"),
+        (br.LinearRegression(br.LaplacePrior(1.0), LEARNED), "rejection", "the data say more"),
     ],
     ids=["gaussian", "learned", "flat", "laplace"],
 )
-def test_auto_takes_exact_where_it_exists_and_says_why(model, expected, data):
-    posterior = br.sample(model, data, draws=150, tune=100, chains=4)
+def test_auto_takes_the_first_engine_that_can_and_says_why(model, expected, reason, data):
+    posterior = br.sample(model, data)
     assert posterior.method == expected
-    assert posterior.reason.startswith("auto: ") and ("exact" in posterior.reason)
+    assert re.match(rf"auto: .*{reason}", posterior.reason)
+    engine = ENGINES[expected]
+    assert posterior.draws["weights"].shape == (engine.chains, engine.draws, 2)
 
 
-@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+def test_auto_takes_many_chains_where_rejection_keeps_too_little():
+    posterior = br.sample(br.LinearRegression(br.LaplacePrior(0.02), 0.7), br.load_diabetes().standardized())
+    assert posterior.method == "hmc"
+    assert re.match("auto: .*rows enough.*; rejection would keep .* of its proposals", posterior.reason)
+
+
+def test_auto_takes_gibbs_where_there_are_fewer_rows_than_columns():
+    features = np.random.default_rng(0).standard_normal((6, 9))
+    posterior = br.sample(br.LinearRegression(br.LaplacePrior(0.5), 1.0), br.RegressionData(features, features[:, 0]))
+    assert posterior.method == "gibbs"
+    assert re.match("auto: .*too few rows.*rank 5 for 9 features", posterior.reason)
+
+
+def model_for(method):
+    """A model that the engine takes."""
+    prior = br.LaplacePrior(1.0) if method in ("rejection", "gibbs") else br.GaussianPrior(1.0)
+    return br.LinearRegression(prior, LEARNED)
+
+
+@pytest.mark.parametrize("method", ENGINES)
 @pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")
 def test_every_engine_honours_the_same_words(method, data):
-    model = br.LinearRegression(br.GaussianPrior(1.0), LEARNED)
+    model = model_for(method)
     state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     settings = {"method": method, "draws": 30, "tune": 60, "chains": 2}
     posterior = br.sample(model, data, seed=3, **settings)
@@ -62,10 +87,10 @@ def test_every_engine_honours_the_same_words(method, data):
     assert np.array_equal(np.random.get_state()[1], state[1])
 
 
-@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+@pytest.mark.parametrize("method", ENGINES)
 @pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")
 def test_moments_give_the_same_draws_as_rows(method, data):
-    model = br.LinearRegression(br.GaussianPrior(1.0), LEARNED)
+    model = model_for(method)
     settings = {"method": method, "draws": 10, "tune": 30, "chains": 1}
     rows, moments = br.sample(model, data, **settings), br.sample(model, br.Moments.from_data(data), **settings)
     assert torch.equal(rows.draws["weights"], moments.draws["weights"])
@@ -80,7 +105,7 @@ def test_moments_give_the_same_draws_as_rows(method, data):
         ({"tune": -1}, ValueError, "tune must be 0 or more"),
         ({"seed": -1}, ValueError, "seed must be 0 or more"),
         ({"seed": 2**63}, ValueError, r"seed must be below 2\*\*63, got 9223372036854775808"),
-        ({"method": "nuts"}, ValueError, "method must be one of auto, exact, svi, pyro-nuts, got 'nuts'"),
+        ({"method": "mcmc"}, ValueError, "method must be one of auto, exact, rejection, .* pyro-nuts, got 'mcmc'"),
         ({"method": "exact", "target_acceptance": 0.9}, TypeError, "no option 'target_acceptance'"),
         (
             {"method": "pyro-nuts", "target_acceptence": 0.9},
@@ -97,7 +122,7 @@ def test_wrong_words_are_refused(wrong, error, message, data):
 
 
 def test_exact_refuses_a_laplace_prior_with_the_reason(data):
-    with pytest.raises(ValueError, match="Laplace prior the posterior has no closed form; use 'pyro-nuts'"):
+    with pytest.raises(ValueError, match="Laplace prior the posterior has no closed form; use method='auto'"):
         br.sample(br.LinearRegression(br.LaplacePrior(1.0), 0.5), data, method="exact")
 
 
@@ -110,14 +135,14 @@ def test_the_pyro_program_needs_rows(data):
 def test_too_few_draws_are_warned_of_with_number_and_threshold(data):
     model = br.LinearRegression(br.LaplacePrior(1.0), 0.5)
     with pytest.warns(br.ConvergenceWarning, match=r"ESS of .* is \d+ \(threshold 400\)"):
-        br.sample(model, data, draws=40, tune=50, chains=2)
+        br.sample(model, data, method="pyro-nuts", draws=40, tune=50, chains=2)
 
 
 @pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")  # two draws give cause for others too
 def test_a_chain_that_does_not_move_is_warned_of(data):
     model = br.LinearRegression(br.LaplacePrior(1.0), 0.5)
     with pytest.warns(br.ConvergenceWarning, match=r"weights\[a\] did not move, or has fewer than 4 draws"):
-        br.sample(model, data, draws=2, tune=20, chains=2)
+        br.sample(model, data, method="pyro-nuts", draws=2, tune=20, chains=2)
 
 
 def test_enough_independent_draws_are_not(data):
@@ -128,10 +153,10 @@ def test_enough_independent_draws_are_not(data):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+@pytest.mark.parametrize("method", ENGINES)
 @pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")
 def test_on_a_gpu(method, data):
-    model = br.LinearRegression(br.GaussianPrior(LEARNED), LEARNED)
+    model = model_for(method)
     posterior = br.sample(model, data, method=method, draws=300, tune=100, chains=2, device="cuda")
     reference = br.sample(model, data, draws=4000)
     assert posterior.draws["weights"].device.type == "cpu"
@@ -174,7 +199,7 @@ def test_a_poor_tail_is_warned_of_where_the_bulk_is_fine(data):
         _warn(posterior, EngineResult(posterior.draws, stats), chain=True)
 
 
-@pytest.mark.parametrize("method", ["exact", "pyro-nuts", "svi"])
+@pytest.mark.parametrize("method", METHODS)
 def test_no_engine_starts_on_a_posterior_that_does_not_exist(method):
     flat, random = LEARNED.mask(False), np.random.default_rng(0)
     data = br.RegressionData(random.standard_normal((4, 3)), random.standard_normal(4))
@@ -205,3 +230,22 @@ def test_a_variational_fit_that_importance_weights_cannot_correct_is_warned_of(k
         _warn(None, result, chain=False)
     assert len(seen) == warned
     assert all(re.search(r"k-hat .* 0.71 \(threshold 0.7\)", str(found.message)) for found in seen)
+
+
+def test_more_draws_than_fit_are_refused_with_the_size(data, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=50_000_000))
+    model = br.LinearRegression(br.GaussianPrior(1.0), LEARNED)
+    with pytest.raises(ValueError, match=r"draws=50,000 and chains=8 of 4 parameters need about 0.115 GB, and 0.05 GB"):
+        br.sample(model, data, draws=50_000, chains=8)
+    assert br.sample(model, data, draws=5_000, chains=8).num_draws == 5_000
+
+
+def test_options_are_the_chosen_engines(data):
+    with pytest.raises(TypeError, match="method='exact' has no option 'target_acceptance'"):
+        br.sample(br.LinearRegression(br.GaussianPrior(1.0), 0.5), data, target_acceptance=0.9)
+
+
+@pytest.mark.parametrize("method", ENGINES)
+def test_every_engine_has_a_module_with_the_same_first_words(method):
+    words = list(inspect.signature(ENGINES[method].load().run).parameters)
+    assert words[:6] == ["target", "draws", "tune", "chains", "seed", "progress"]

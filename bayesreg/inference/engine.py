@@ -26,3 +26,7 @@ class EngineResult:
     log_evidence: float | None = None
     message: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EngineCannot(ValueError):
+    """An engine cannot take a posterior, or not in reasonable time; the message says why."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bayesreg.inference.engine import EngineResult
+from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
@@ -58,12 +58,13 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         The draws, their log density, the log evidence, and the numbers of nodes used.
 
     Raises:
-        ValueError: The model has another prior, or its posterior is improper.
+        EngineCannot: The model has another prior.
+        ValueError: Its posterior is improper.
     """
     model = target.model
     reason = why_not(model)
     if reason is not None:
-        raise ValueError(reason)
+        raise EngineCannot(reason)
     spectrum, table = target.spectrum, None
     if target.learned_scales:
         table = ScaleTable(target, spectrum.log_evidence_at_ratio, 0 if model.prior.relative_to_noise else 1)

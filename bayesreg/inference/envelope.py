@@ -1,0 +1,215 @@
+"""A simple density that lies above the posterior of the weights under a Laplace prior, at every pair of scales.
+
+Posterior. With the intercept integrated out, noise scale s, effective prior scales b_j = f D_j, z = (w - m) / D, and
+the design's singular value decomposition Xc D = U S V' (`bayesreg.evidence`), c = U'(yc - Xc m):
+
+    log p(y, z | s, f) = -nu/2 log(2 pi) - log(n)/2 - nu log s - [e + |c - S V'z|^2] / (2 s^2)
+                         - d log(2 f) - |z|_1 / f.
+
+The Gaussian envelope. For any t in the box |t_j| <= 1, -|z_j| <= -t_j z_j, so that t'z in place of |z|_1 gives a
+larger function, which is Gaussian in z. Its integral is closed: with lambda = s^2 / f and a = V't,
+
+    log m(s, f) = -nu/2 log(2 pi) - log(n)/2 + d/2 log(2 pi) - sum_i log S_i - (nu - d) log s - d log(2 f)
+                  - [e - lambda^2 sum_i a_i^2 / S_i^2 + 2 lambda sum_i a_i c_i / S_i] / (2 s^2).
+
+A draw of (s, f) from m p(s) p(f) and of z from the Gaussian, kept with probability exp(-(|z|_1 - t'z) / f), is an
+independent draw from the posterior, whatever t is; and the share of kept draws times the integral of m is the evidence.
+
+The best t. That which makes m least solves the dual of the lasso at strength lambda: it is the subgradient of |z|_1 at
+the posterior's mode, and the Gaussian's mean is then that mode. So the certificate of the MAP is the envelope of the
+sampler. It depends on lambda alone; it is computed at nodes of log lambda and interpolated between them, which stays in
+the box.
+
+The other envelope. A narrow prior says more than the data: m then grows as f^-d, while the evidence does not. There the
+concave log likelihood lies below its tangent at z = 0, of slope h / s^2, h = V S c, so that where lambda > max|h_j|
+
+    log m0(s, f) = -nu/2 log(2 pi) - log(n)/2 - nu log s - [e + |c|^2] / (2 s^2) - sum_j log(1 - (h_j / lambda)^2)
+
+is a bound too, its z independent and two-sided exponential, kept with probability exp(-|S V'z|^2 / (2 s^2)). At each
+pair of scales the smaller of the two bounds is used.
+
+Source of the dual: Osborne, Presnell & Turlach, JCGS 9 (2000).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from bayesreg.target import Target
+
+# Nodes of log lambda this far apart, over this many standard deviations to either side, and no further than this.
+_STEP, _REACH, _FARTHEST = 0.25, 16.0, 12.0
+# Coordinate descent on the dual ends when no entry of t moves by more: what is left costs acceptance, not truth.
+_SMALLEST_MOVE, _MOST_SWEEPS = 1e-3, 50
+
+
+class Envelope:
+    """The smaller of the two envelopes of a target with a Laplace prior and a design of full column rank.
+
+    Args:
+        target: The posterior.
+    """
+
+    def __init__(self, target: Target):
+        self._spectrum = spectrum = target.spectrum
+        self._like = {"dtype": target.dtype, "device": target.device}
+        degrees, num_features = spectrum.degrees_of_freedom, spectrum.num_features
+        self._power = degrees - num_features
+        normalisation = -0.5 * degrees * math.log(2 * math.pi)
+        normalisation -= 0.5 * math.log(spectrum.num_rows) if spectrum.has_intercept else 0.0
+        self._constant_of_tangent = normalisation
+        self._constant = normalisation + 0.5 * num_features * math.log(2 * math.pi)
+        self._constant -= float(spectrum.singular_values.log().sum())
+        self._slope = spectrum.basis @ (spectrum.singular_values * spectrum.projections)  # h
+        self._log_largest = self._slope.abs().max().log()
+        self._total = spectrum.residual + float(spectrum.projections.square().sum())
+        nodes = self._nodes(target)
+        subgradients = _dual_of_the_lasso(spectrum, np.exp(nodes))
+        rotated = subgradients @ spectrum.basis.cpu().numpy()  # a at each node
+        values, projections = spectrum.singular_values.cpu().numpy(), spectrum.projections.cpu().numpy()
+        scaled = rotated / values
+        self._nodes_at, self._rotated = self._tensor(nodes), self._tensor(rotated)
+        self._squares = self._tensor((scaled**2).sum(1))
+        self._products = self._tensor(np.r_[(scaled[:-1] * scaled[1:]).sum(1), 0.0])
+        self._linear = self._tensor(scaled @ projections)
+        self._basis = spectrum.basis.T.contiguous()
+
+    def log_marginal(self, log_noise: torch.Tensor, log_ratio: torch.Tensor) -> torch.Tensor:
+        """Return the smaller of log m and log m0, of the broadcast shape: a bound on log p(y | s, f) from above.
+
+        Args:
+            log_noise: log s.
+            log_ratio: log(f / s^2), that is -log lambda.
+
+        Returns:
+            The log of the envelope's integral over the weights.
+        """
+        return torch.minimum(self._log_gaussian(log_noise, log_ratio), self._log_tangent(log_noise, log_ratio))
+
+    def _log_gaussian(self, log_noise: torch.Tensor, log_ratio: torch.Tensor) -> torch.Tensor:
+        node, share, shrink = self._locate(-log_ratio)
+        rest = 1.0 - share
+        squares = rest * rest * self._squares[node] + share * share * self._squares[node + 1]
+        squares = squares + 2.0 * rest * share * self._products[node]
+        linear = rest * self._linear[node] + share * self._linear[node + 1]
+        strength = (-log_ratio).exp() * shrink
+        misfit = self._spectrum.residual + strength * (2.0 * linear - strength * squares)
+        log_factor = log_ratio + 2.0 * log_noise
+        density = self._constant - self._power * log_noise - 0.5 * misfit * (-2.0 * log_noise).exp()
+        return density - self._spectrum.num_features * (log_factor + math.log(2.0))
+
+    def _log_tangent(self, log_noise: torch.Tensor, log_ratio: torch.Tensor) -> torch.Tensor:
+        log_volume = torch.full_like(log_ratio, -math.inf)  # the integral is infinite up to the largest useful lambda
+        beyond = -log_ratio > self._log_largest
+        if beyond.any():
+            tilt = self._slope * log_ratio[beyond].exp().unsqueeze(-1)
+            log_volume[beyond] = torch.log1p(-tilt.square()).sum(-1)
+        density = self._constant_of_tangent - self._spectrum.degrees_of_freedom * log_noise
+        return density - 0.5 * self._total * (-2.0 * log_noise).exp() - log_volume
+
+    def propose(
+        self, log_noise: torch.Tensor, log_ratio: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw weights from the envelope given the scales.
+
+        Args:
+            log_noise: log s ``(k,)``.
+            log_ratio: log(f / s^2) ``(k,)``.
+            generator: The source of randomness.
+
+        Returns:
+            Weights ``(k, d)``, and the log probability to keep each ``(k,)``.
+        """
+        standard, log_keep = self._propose_gaussian(log_noise, log_ratio, generator)
+        rows = (-log_ratio > self._log_largest).nonzero().squeeze(-1)
+        if rows.numel():
+            noise, ratio = log_noise[rows], log_ratio[rows]
+            rows = rows[self._log_tangent(noise, ratio) < self._log_gaussian(noise, ratio)]
+            standard[rows], log_keep[rows] = self._propose_tangent(log_noise[rows], log_ratio[rows], generator)
+        return self._spectrum.prior_loc + self._spectrum.relative_scales * standard, log_keep
+
+    def _propose_gaussian(
+        self, log_noise: torch.Tensor, log_ratio: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        spectrum = self._spectrum
+        node, share, shrink = self._locate(-log_ratio)
+        rotated = torch.lerp(self._rotated[node], self._rotated[node + 1], share.unsqueeze(-1)) * shrink.unsqueeze(-1)
+        shape = (log_noise.shape[0], spectrum.num_features)
+        coordinates = torch.randn(shape, generator=generator, **self._like) * log_noise.exp().unsqueeze(-1)
+        pull = rotated * ((-log_ratio).exp().unsqueeze(-1) / spectrum.singular_values)
+        coordinates += spectrum.projections - pull
+        coordinates /= spectrum.singular_values
+        standard = coordinates @ self._basis
+        excess = standard.abs().sum(-1) - (rotated * coordinates).sum(-1)
+        return standard, -excess * (-log_ratio - 2.0 * log_noise).exp()
+
+    def _propose_tangent(
+        self, log_noise: torch.Tensor, log_ratio: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw u = z / f from exp(r_j u_j - |u_j|), r = h / lambda: positive with probability (1 + r_j) / 2."""
+        tilt = (self._slope * log_ratio.exp().unsqueeze(-1)).clamp(-1.0, 1.0)
+        sign = torch.rand(tilt.shape, generator=generator, **self._like) * 2.0 - 1.0 + tilt
+        sign = torch.where(sign > 0.0, 1.0, -1.0)
+        size = torch.empty_like(tilt).exponential_(generator=generator) / (1.0 - sign * tilt)
+        standard = sign * size * (log_ratio + 2.0 * log_noise).exp().unsqueeze(-1)
+        fitted = (standard @ self._spectrum.basis) * self._spectrum.singular_values
+        return standard, -0.5 * fitted.square().sum(-1) * (-2.0 * log_noise).exp()
+
+    def _locate(self, log_strength: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the node below, the share of the next one, and the factor that t is shrunk by beyond the last."""
+        last = self._nodes_at.shape[0] - 1
+        position = (log_strength - self._nodes_at[0]) / _STEP
+        inside = position.clamp(0.0, last)
+        node = inside.to(torch.int64).clamp_max(last - 1)
+        # Beyond the last node lambda t stays, as it does for the lasso beyond its largest useful strength.
+        return node, inside - node, torch.exp((last - position).clamp_max(0.0) * _STEP)
+
+    def _nodes(self, target: Target) -> np.ndarray:
+        """Return the nodes of log lambda: where the posterior of the scales can be."""
+        scales = target.constrain(target.start())
+        noise, prior = scales.get("noise_scale", target.known_noise_scale), scales.get("prior_scale")
+        centre = (1.0 if target.model.prior.relative_to_noise else 2.0) * math.log(noise)
+        centre -= 0.0 if prior is None else math.log(prior)
+        # The logarithm of a scale with k degrees of freedom has about the variance 1 / (2 k).
+        widths = {"noise_scale": 2.0 / math.sqrt(2.0 * max(self._power, 1)), "prior_scale": 1.0 / math.sqrt(
+            self._spectrum.num_features)}  # fmt: skip
+        reach = min(_REACH * math.hypot(*(widths[name] for name in target.learned_scales)), _FARTHEST)
+        count = max(1, math.ceil(reach / _STEP))
+        return centre + _STEP * np.arange(-count, count + 1)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.tensor(array, **self._like)
+
+
+def _dual_of_the_lasso(spectrum, strengths: np.ndarray) -> np.ndarray:
+    """Return, for each lambda, the t in the box that minimises lambda |a / S|^2 / 2 - sum a c / S, a = V't.
+
+    Args:
+        spectrum: The design.
+        strengths: lambda ``(k,)``.
+
+    Returns:
+        Subgradients ``(k, d)``.
+    """
+    basis = spectrum.basis.cpu().numpy() / spectrum.singular_values.cpu().numpy()
+    quadratic, least_squares = basis @ basis.T, basis @ spectrum.projections.cpu().numpy()
+    free = least_squares / strengths[:, None]  # where the quadratic's slope vanishes
+    diagonal = quadratic.diagonal()
+    subgradients = np.zeros_like(free)
+    slopes = free.copy()  # (free - quadratic t)
+    for _ in range(_MOST_SWEEPS):
+        largest = 0.0
+        for j in range(free.shape[1]):
+            new = np.clip(subgradients[:, j] + slopes[:, j] / diagonal[j], -1.0, 1.0)
+            move = new - subgradients[:, j]
+            slopes -= move[:, None] * quadratic[j]
+            subgradients[:, j] = new
+            largest = max(largest, float(np.abs(move).max()))
+        if largest < _SMALLEST_MOVE:
+            break
+    return subgradients

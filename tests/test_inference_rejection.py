@@ -1,0 +1,183 @@
+"""Independent draws under a Laplace prior: against brute-force integrals, and where the engine must refuse."""
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from checks import assert_chains_stand_alone, assert_matches
+from oracles import laplace_gibbs
+from quadrature import integrate
+
+import bayesreg as br
+from bayesreg.inference import envelope, rejection
+from bayesreg.inference.engine import EngineCannot
+
+HALF_NORMAL = dist.HalfNormal(1.0)
+
+
+def data(num_features, weights, rows=14, seed=3, noise=0.8):
+    random = np.random.default_rng(seed)
+    features = random.standard_normal((rows, num_features)) + 1.0
+    features[:, -1] += 0.6 * features[:, 0]
+    return br.RegressionData(features, features @ weights + 2.0 + noise * random.standard_normal(rows))
+
+
+def run(model, data, draws=6000, chains=2, seed=1):
+    return rejection.run(model.target(data), draws=draws, tune=0, chains=chains, seed=seed)
+
+
+PLANE = data(2, [1.0, -0.1])
+LINE = data(1, [0.15])
+GRID = [np.linspace(-1.2, 3.0, 241), np.linspace(-2.0, 1.6, 231)]
+LOG_NOISE = np.linspace(-1.6, 1.7, 91)
+LOG_PRIOR = np.linspace(-7.0, 3.2, 205)
+LINE_GRID = np.linspace(-2.0, 2.0, 16_001)
+CASES = {
+    "both known": (br.LinearRegression(br.LaplacePrior([0.5, 0.3], loc=[0.2, 0.0]), 0.9), PLANE, GRID, {}),
+    "noise learned": (br.LinearRegression(br.LaplacePrior(0.4), HALF_NORMAL), PLANE, GRID, {"noise_scale": LOG_NOISE}),
+    "relative": (
+        br.LinearRegression(br.LaplacePrior([0.6, 0.9], relative_to_noise=True), dist.LogNormal(0.0, 0.5)), PLANE, GRID,
+        {"noise_scale": LOG_NOISE},
+    ),
+    "prior learned": (
+        br.LinearRegression(br.LaplacePrior(dist.LogNormal(-1.0, 0.8)), 0.9), LINE, [LINE_GRID],
+        {"prior_scale": LOG_PRIOR},
+    ),
+    "nothing to learn": (  # the prior scale goes far down, where the other envelope is the lower one
+        br.LinearRegression(br.LaplacePrior(dist.LogNormal(-2.0, 0.8)), 0.9), data(1, [0.0], noise=0.3), [LINE_GRID],
+        {"prior_scale": LOG_PRIOR},
+    ),
+    "both learned, relative": (
+        br.LinearRegression(br.LaplacePrior(dist.LogNormal(-1.0, 0.6), relative_to_noise=True), HALF_NORMAL), LINE,
+        [LINE_GRID[::20]], {"noise_scale": LOG_NOISE, "prior_scale": LOG_PRIOR[40::2]},
+    ),
+    "both learned": (
+        br.LinearRegression(br.LaplacePrior(dist.LogNormal(-1.0, 0.6), loc=0.3), HALF_NORMAL), LINE,
+        [LINE_GRID[::20]], {"noise_scale": LOG_NOISE, "prior_scale": LOG_PRIOR[40::2]},
+    ),
+}  # fmt: skip
+
+
+def check(model, rows, weights, scales):
+    log_evidence, moments = integrate(model, rows, weights, scales)
+    result = run(model, rows)
+    names = ["weights"] + [name for name in ("noise_scale", "prior_scale") if name in scales]
+    columns = [result.draws[name] if name == "weights" else result.draws[name].log()[..., None] for name in names]
+    assert_matches(torch.cat(columns, -1), *(torch.tensor(column) for column in zip(*moments, strict=True)))
+    error = result.details["log_evidence_standard_error"]
+    assert 0.0 < error < 0.02
+    assert abs(result.log_evidence - log_evidence) < 4.0 * error
+    return result
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_draws_and_evidence_are_those_of_brute_force(case):
+    result = check(*CASES[case])
+    assert 0.02 < result.details["acceptance"] < 0.999  # there was something to reject
+
+
+def test_both_envelopes_were_needed():
+    model, rows, *_ = CASES["nothing to learn"]
+    result = run(model, rows)
+    made = envelope.Envelope(model.target(rows))
+    log_noise = torch.tensor(0.9, dtype=torch.float64).log()
+    log_ratio = result.draws["prior_scale"].log() - 2.0 * log_noise
+    tangent = made._log_tangent(log_noise, log_ratio) < made._log_gaussian(log_noise, log_ratio)
+    assert 0.1 < float(tangent.double().mean()) < 0.9
+
+
+def keep_everything(monkeypatch):
+    propose = rejection._Proposal.__call__
+    monkeypatch.setattr(
+        rejection._Proposal, "__call__", lambda *call: (propose(*call)[0], torch.zeros_like(propose(*call)[1]))
+    )
+
+
+def wrong_dimension(monkeypatch):
+    marginal = envelope.Envelope._log_gaussian
+    monkeypatch.setattr(envelope.Envelope, "_log_gaussian", lambda self, s, ratio: marginal(self, s, ratio) + 1.0 * s)
+
+
+def no_constant(monkeypatch):
+    tangent = envelope.Envelope._log_tangent
+    monkeypatch.setattr(envelope.Envelope, "_log_tangent", lambda *call: tangent(*call) - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("plant", "case"),
+    [(keep_everything, "both known"), (wrong_dimension, "noise learned"), (no_constant, "nothing to learn")],
+)
+def test_a_slip_is_caught(plant, case, monkeypatch):
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check(*CASES[case])
+
+
+def test_a_t_that_is_not_the_best_costs_acceptance_and_no_truth(monkeypatch):
+    good = run(*CASES["noise learned"][:2]).details["acceptance"]
+    monkeypatch.setattr(envelope, "_dual_of_the_lasso", lambda spectrum, strengths: np.full((len(strengths), 2), 0.3))
+    assert check(*CASES["noise learned"]).details["acceptance"] < 0.8 * good
+
+
+def test_the_best_t_is_the_subgradient_at_the_map():
+    """The MAP's own condition of optimality: X'(y - Xw) / s^2 = t / b, with t the sign of a weight that is not zero."""
+    diabetes = br.load_diabetes().standardized()
+    model = br.LinearRegression(br.LaplacePrior(0.1), 0.7)
+    fit = br.map_estimate(model, diabetes)
+    centred = diabetes.features - diabetes.features.mean(0)
+    expected = 0.1 / 0.7**2 * centred.T @ (diabetes.target - diabetes.target.mean() - centred @ fit.weights.numpy())
+    target = model.target(diabetes)
+    found = envelope._dual_of_the_lasso(target.spectrum, np.array([0.7**2]))[0]  # z is in units of the scale 0.1
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert 0 < int((fit.weights == 0.0).sum()) < 10
+
+
+def test_diabetes_against_an_independent_gibbs_sampler():
+    diabetes = br.load_diabetes().standardized()
+    gibbs = laplace_gibbs(diabetes.features, diabetes.target, 0.7, 0.25, scans=20_000, seed=0)
+    result = run(br.LinearRegression(br.LaplacePrior(0.25), 0.7), diabetes, draws=2000)
+    # The oracle's own error is a fifth of the draws'.
+    assert_matches(result.draws["weights"], gibbs.mean(0), gibbs.std(0), allowed_bias=0.03)
+    assert 0.3 < result.details["acceptance"] < 0.45
+
+
+def test_lp_and_intercept_belong_to_the_draw():
+    model, rows = CASES["both learned"][:2]
+    target = model.target(rows)
+    result = run(model, rows, draws=500)
+    expected = target.log_density(target.unconstrain(result.draws))
+    torch.testing.assert_close(result.sample_stats["lp"], expected, rtol=1e-12, atol=1e-10)
+    fitted = float(rows.target.mean()) - result.draws["weights"][..., 0] * float(rows.features.mean())
+    standard = (result.draws["intercept"] - fitted) / result.draws["noise_scale"] * rows.num_rows**0.5
+    assert_matches(standard.unsqueeze(-1), 0.0, 1.0)
+
+
+def test_refusals_say_why():
+    wide = br.RegressionData(*(lambda x: (x, x[:, 0]))(np.random.default_rng(0).standard_normal((8, 12))))
+    with pytest.raises(EngineCannot, match="rank 7 for 12 features"):
+        run(br.LinearRegression(br.LaplacePrior(1.0), 1.0), wide)
+    with pytest.raises(EngineCannot, match=r"would keep .* \(least worth while: 0.02\)"):
+        run(br.LinearRegression(br.LaplacePrior(0.01), 0.7), br.load_diabetes().standardized())
+    with pytest.raises(EngineCannot, match="for Laplace priors"):
+        run(br.LinearRegression(br.GaussianPrior(1.0), 1.0), PLANE)
+    short = data(3, [1.0, 0.0, 0.0], rows=4)
+    with pytest.raises(EngineCannot, match="4 rows for 3 features"):
+        run(br.LinearRegression(br.LaplacePrior(1.0), HALF_NORMAL), short)
+
+
+def test_a_chain_does_not_depend_on_the_others():
+    target = CASES["noise learned"][0].target(PLANE)
+
+    def draws(chains, seed):
+        return rejection.run(target, draws=50, tune=0, chains=chains, seed=seed).draws
+
+    assert_chains_stand_alone(draws(1, 0), draws(3, 0), draws(1, 1))
+
+
+@pytest.mark.usefixtures("strict_factories")
+@pytest.mark.parametrize("case", ["both known", "both learned"])
+def test_on_each_device(device, case):
+    model, rows = CASES[case][:2]
+    result = rejection.run(model.target(rows, device), draws=20, tune=0, chains=2, seed=0)
+    assert {values.device.type for values in [*result.draws.values(), *result.sample_stats.values()]} == {device.type}
+    assert result.draws["weights"].shape == (2, 20, rows.num_features)
