@@ -13,17 +13,20 @@ Table. Each row has its own bracket, outside which the density is 40 nats below 
 be as thin as it likes. Both directions are summed by the trapezoidal rule, which converges geometrically for a smooth
 hump; nodes are doubled until leaving out every second one moves the log evidence by less than 1e-10.
 
-Draws. A node by its weight and a triangular step are a draw from the linear interpolation between nodes. The outer
-coordinate is so drawn from the rows' masses, and the inner one from a row tabulated at just that outer coordinate, as
-nothing between rows whose brackets differ can be interpolated; rejection against the density makes the pair exact.
+Draws. The interpolation of the table (`bayesreg.inference.row_mixture`) proposes, and rejection against the density
+makes the pair exact; rows are added until the density is nowhere far above it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+
+from bayesreg.inference import brackets
+from bayesreg.inference.row_mixture import RowMixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,21 +37,18 @@ if TYPE_CHECKING:
     LogEvidence = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 EVIDENCE_TOLERANCE = 1e-10
-# The table ends where the density has fallen by this many nats: a mass of 4e-18.
-_DEPTH = 40.0
-# A coordinate is a logarithm (or a logit): beyond this, squares of the scale leave the range of float64.
-_FARTHEST = 300.0
 # What may lie beyond and be left out of the draws; it counts as an error of the evidence in any case.
 _LARGEST_MASS_BEYOND = 1e-4
 # A slope at the end of the range below this is none.
 _FLAT = 1e-6
-# Enough for the interpolation to be accepted nearly always: an inner step is then a seventh of a standard deviation.
+# Enough for the interpolation to be accepted nearly always: a step is then a seventh of a standard deviation.
 _FEWEST_NODES = 129
 _MOST_NODES = 2**21
 # A search sees the largest value to within a node, and what is beside it: humps may be far narrower than the step.
 _OUTER_SEARCH_NODES, _INNER_SEARCH_NODES = 65, 33
-_MOST_SEARCHES = 40
-_ROW_NUMBERS_AT_ONCE = 30_000  # what a processor's cache holds
+# How far the density may be above what proposes; where it is within e^-28 of its peak, a mass of about 1e-12.
+_LARGEST_CEILING = 1.5
+_LEAST_DENSITY = 28.0
 _MOST_PROPOSALS = 100
 
 
@@ -62,22 +62,25 @@ class ScaleTable:
             on (0, inf), the ratio has one column, so what depends on the ratio alone is worth doing once for each.
         noise_power: k, the power of the noise in the ratio along which the evidence is simplest: 1 for a Gaussian
             prior, 0 for one relative to the noise, 2 where s^2 / b counts, as under a Laplace prior.
+        tolerance: The error of the log evidence that is asked for, in nats.
 
     Attributes:
         log_evidence: log p(y), the scales integrated out.
         evidence_error: How far it may be off, in nats: by the steps, and by the mass beyond the range of float64.
-        allowed_error: 1e-10, or the rounding of a log evidence so large that it cannot be had to 1e-10.
+        allowed_error: The tolerance, or the rounding of a log evidence so large that it cannot be had to it.
         shape: The numbers of nodes, outer and inner.
 
     Raises:
         ValueError: The density does not fall off, or too slowly for the range of float64.
     """
 
-    def __init__(self, target: Target, log_evidence: LogEvidence, noise_power: int):
+    def __init__(
+        self, target: Target, log_evidence: LogEvidence, noise_power: int, tolerance: float = EVIDENCE_TOLERANCE
+    ):
         self._log_evidence, self._learned = log_evidence, target.learned_scales
         self._num_rows, self._flat = target.num_rows, target.model.prior.kind == "flat"
         self._known_log_noise = None if target.known_noise_scale is None else target.known_noise_scale.log()
-        self._noise_power = noise_power
+        self._noise_power, self._tolerance = noise_power, tolerance
         self._like = {"dtype": target.dtype, "device": target.device}
         self._both = len(self._learned) == 2
         self._inner = next(iter(self._learned))
@@ -87,11 +90,10 @@ class ScaleTable:
             logarithms = [name for name in ("prior_scale", "noise_scale") if self._learned[name].is_logarithm]
             self._from_ratio = next(iter(logarithms), None)
             self._inner = "prior_scale" if self._from_ratio == "noise_scale" else "noise_scale"
+        self._log_jacobian = -math.log(noise_power) if self._from_ratio == "noise_scale" else 0.0
         start = dict(zip(self._learned, target.start()[-len(self._learned) :], strict=True))
-        self._centre = start[self._inner]
-        self._outer_lower, self._outer_upper = self._bracket_outer(start)
+        self._start = start
         self._refine()
-        self._prepare_draws()
 
     def draw(self, size: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Draw scales independently.
@@ -102,6 +104,18 @@ class ScaleTable:
 
         Returns:
             The learned scales ``(size,)`` by name.
+        """
+        return self.draw_with_density(size, generator)[0]
+
+    def draw_with_density(self, size: int, generator: torch.Generator) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Draw scales independently, each with its density.
+
+        Args:
+            size: How many.
+            generator: The source of randomness.
+
+        Returns:
+            The learned scales ``(size,)`` by name, and the log density of their own unconstrained coordinates there.
 
         Raises:
             ValueError: Hardly any proposal is accepted.
@@ -115,14 +129,13 @@ class ScaleTable:
                     f"{_MOST_PROPOSALS} a draw): their posterior is too narrow for its table. Give the scales priors "
                     "with less weight at the ends, such as dist.HalfNormal(1.0), or sample by method='pyro-nuts'."
                 )
-            count = min(
-                int(1.1 * missing) + 10, max(1, _ROW_NUMBERS_AT_ONCE // self.shape[1]) if self._both else size + 10
-            )
+            count = int(1.02 * self._ceiling * missing) + 20
             kept.append(self._draw_batch(count, generator))
             missing, proposed = missing - kept[-1].shape[-1], proposed + count
-        outer, inner = torch.cat(kept, -1)[:, :size]
+        outer, inner, log_density = (torch.cat(kept, -1) if len(kept) > 1 else kept[0])[:, :size]
         coordinates = self._coordinates(outer, inner)
-        return {name: self._learned[name].constrain(coordinate) for name, coordinate in coordinates.items()}
+        scales = {name: self._learned[name].constrain(coordinate) for name, coordinate in coordinates.items()}
+        return {name: scales[name] for name in self._learned}, log_density - self._log_jacobian
 
     # --- the density
 
@@ -141,7 +154,7 @@ class ScaleTable:
     def _log_density(self, outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
         """Return log p(y | s, t) + log p(s) + log p(t) + log Jacobians, of the broadcast shape."""
         coordinates, logs = self._coordinates(outer, inner), {}
-        density = -math.log(self._noise_power) if self._from_ratio == "noise_scale" else 0.0
+        density = self._log_jacobian
         for name, coordinate in coordinates.items():
             logs[name] = self._log(name, coordinate)
             density = density + self._learned[name].log_density(coordinate)
@@ -156,43 +169,17 @@ class ScaleTable:
         density = density + self._log_evidence(log_noise, log_ratio)
         return density.nan_to_num(nan=-math.inf, neginf=-math.inf)
 
-    # --- where it is
-
-    def _bracket_outer(self, start: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self._both:
-            return torch.zeros((), **self._like), torch.ones((), **self._like)
-        if self._from_ratio is None:
-            around = start["prior_scale"]
-        else:
-            around = self._log("prior_scale", start["prior_scale"])
-            around = around - self._noise_power * self._log("noise_scale", start["noise_scale"])
-        around = around.reshape(1)
-        lower, upper = _search(lambda rows: self._profile(rows[0]).unsqueeze(0), around, _OUTER_SEARCH_NODES)
-        return lower[0], upper[0]
-
-    def _profile(self, outer: torch.Tensor) -> torch.Tensor:
-        """Return each row's largest density, near enough to judge it by."""
-        lower, upper = self._bracket_rows(outer)
-        grid = torch.linspace(0.0, 1.0, _INNER_SEARCH_NODES, **self._like)
-        inner = lower.unsqueeze(-1) + (upper - lower).unsqueeze(-1) * grid
-        return self._log_density(outer.unsqueeze(-1), inner).amax(-1)
-
-    def _bracket_rows(self, outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        around = self._centre.expand(outer.shape)
-        return _search(
-            lambda inner: self._log_density(outer.unsqueeze(-1), inner).expand(inner.shape), around, _INNER_SEARCH_NODES
-        )
-
     # --- the table
 
     def _refine(self) -> None:
         """Tabulate on ever more nodes, until leaving out every second one along either axis changes nothing."""
-        nodes = (_FEWEST_NODES if self._both else 2, _FEWEST_NODES)
+        outer, rows = self._bracket()
+        nodes = (_FEWEST_NODES if self._both else 1, _FEWEST_NODES)
         while True:
-            self._tabulate(*nodes)
+            rows = self._tabulate(outer, rows, *nodes)
             self.shape, self.log_evidence = nodes, self._integral(self._values)
             size_of_terms = abs(self.log_evidence) + self._num_rows
-            self.allowed_error = max(EVIDENCE_TOLERANCE, 4.0 * torch.finfo(self._values.dtype).eps * size_of_terms)
+            self.allowed_error = max(self._tolerance, 4.0 * torch.finfo(self._values.dtype).eps * size_of_terms)
             coarser = (self._values[::2] if self._both else self._values, self._values[:, ::2])
             doubled = (math.log(2.0) if self._both else 0.0, math.log(2.0))
             errors = [
@@ -203,28 +190,68 @@ class ScaleTable:
                 2 * count - 1 if not error < self.allowed_error else count
                 for count, error in zip(nodes, errors, strict=True)
             )
-            if finer == nodes or math.prod(finer) > _MOST_NODES:
-                break
+            most = math.prod(finer) > _MOST_NODES
+            if finer == nodes or most:
+                self._prepare_draws()
+                # Rows that differ from the next are not interpolated well, however well they are summed.
+                if not self._both or self._ceiling <= _LARGEST_CEILING or most:
+                    break
+                finer = (2 * nodes[0] - 1, nodes[1])
+                if math.prod(finer) > _MOST_NODES:
+                    break
             nodes = finer
         self.evidence_error = max(errors) + self._mass_beyond()
 
-    def _tabulate(self, outer_nodes: int, inner_nodes: int) -> None:
-        self._outer_step = (self._outer_upper - self._outer_lower) / (outer_nodes - 1)
-        outer = self._outer_lower + self._outer_step * torch.arange(outer_nodes, **self._like)
-        self._lower, self._upper = self._bracket_rows(outer)
-        self._steps, self._values = self._tabulate_rows(outer, self._lower, self._upper, inner_nodes)
+    def _bracket(self) -> tuple[tuple[torch.Tensor, torch.Tensor], _Rows]:
+        """Return the ends of the outer axis, and the rows' brackets along it."""
+        centre = self._start[self._inner].reshape(1)
+        zero = torch.zeros((1,), **self._like)
+        rows = _Rows(zero, *brackets.around(centre))
+        if not self._both:
+            return (zero, zero), rows
+        if self._from_ratio is None:
+            likely = self._start["prior_scale"]
+        else:
+            likely = self._log("prior_scale", self._start["prior_scale"])
+            likely = likely - self._noise_power * self._log("noise_scale", self._start["noise_scale"])
 
-    def _tabulate_rows(
-        self, outer: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, nodes: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return each row's step, and its log density against the outer coordinate and the inner index."""
-        steps = (upper - lower) / (nodes - 1)
-        inner = lower.unsqueeze(-1) + steps.unsqueeze(-1) * torch.arange(nodes, **self._like)
-        return steps, self._log_density(outer.unsqueeze(-1), inner) + steps.log().unsqueeze(-1)
+        def profile(points: torch.Tensor) -> torch.Tensor:
+            nonlocal rows
+            outer = points.squeeze(0)
+            rows, highest = self._search_rows(outer, rows)
+            return highest.unsqueeze(0)
+
+        lower, upper, _ = brackets.search(profile, *brackets.around(likely.reshape(1)), _OUTER_SEARCH_NODES)
+        return (lower, upper), rows
+
+    def _search_rows(self, outer: torch.Tensor, near: _Rows) -> tuple[_Rows, torch.Tensor]:
+        """Return the rows' brackets, and each row's largest density, near enough to judge it by."""
+
+        def log_density(inner: torch.Tensor) -> torch.Tensor:
+            return self._log_density(outer.unsqueeze(-1), inner).expand(inner.shape)
+
+        nodes = _INNER_SEARCH_NODES if self._both else _FEWEST_NODES
+        lower, upper, highest = brackets.search(log_density, *near.at(outer), nodes)
+        return _Rows(outer, lower, upper), highest
+
+    def _tabulate(
+        self, ends: tuple[torch.Tensor, torch.Tensor], near: _Rows, outer_nodes: int, inner_nodes: int
+    ) -> _Rows:
+        """Set the nodes and the log density there, each row's times its step; return the rows' brackets."""
+        self._outer_lower, self._outer_upper = (end.squeeze(0) for end in ends)
+        self._outer_step = (self._outer_upper - self._outer_lower) / max(outer_nodes - 1, 1)
+        outer = self._outer_lower + self._outer_step * torch.arange(outer_nodes, **self._like)
+        rows = self._search_rows(outer, near)[0]
+        width = rows.upper - rows.lower
+        inner = rows.lower.unsqueeze(-1) + width.unsqueeze(-1) * torch.linspace(0.0, 1.0, inner_nodes, **self._like)
+        self._lower, self._upper, self._steps = rows.lower, rows.upper, width / (inner_nodes - 1)
+        self._values = self._log_density(outer.unsqueeze(-1), inner) + self._steps.log().unsqueeze(-1)
+        return rows
 
     def _integral(self, values: torch.Tensor) -> float:
         """Return the log of the trapezoidal rule's sum, at the table's own steps."""
-        return float(_log_trapezoid(_log_trapezoid(values)) + self._outer_step.log())
+        masses = _log_trapezoid(values)
+        return float(_log_trapezoid(masses) + self._outer_step.log() if self._both else masses)
 
     def _mass_beyond(self) -> float:
         """Return a bound on the mass where coordinates leave their range, from the slopes there.
@@ -235,18 +262,21 @@ class ScaleTable:
         Raises:
             ValueError: There is no slope, or too much mass beyond.
         """
-        terms = self._values + self._outer_step.log() - self.log_evidence
-        rows = terms.logsumexp(1)
+        terms = self._values - self.log_evidence + (self._outer_step.log() if self._both else 0.0)
         inner, outer = self._inner, "prior_scale / noise_scale" if self._from_ratio else "prior_scale"
         ends = [
-            (inner, "lower", self._lower <= -_FARTHEST, terms[:, 0], terms[:, 1], self._steps),
-            (inner, "upper", self._upper >= _FARTHEST, terms[:, -1], terms[:, -2], self._steps),
-            (outer, "lower", self._outer_lower <= -_FARTHEST, rows[0], rows[1], self._outer_step),
-            (outer, "upper", self._outer_upper >= _FARTHEST, rows[-1], rows[-2], self._outer_step),
+            (inner, "lower", self._lower <= -brackets.FARTHEST, terms[:, 0], terms[:, 1], self._steps),
+            (inner, "upper", self._upper >= brackets.FARTHEST, terms[:, -1], terms[:, -2], self._steps),
         ]
+        if self._both:
+            rows = terms.logsumexp(1)
+            ends += [
+                (outer, "lower", self._outer_lower <= -brackets.FARTHEST, rows[0], rows[1], self._outer_step),
+                (outer, "upper", self._outer_upper >= brackets.FARTHEST, rows[-1], rows[-2], self._outer_step),
+            ]
         beyond = 0.0
         for name, end, reached, last, before, step in ends:
-            counts = reached & (last > -_DEPTH)
+            counts = reached & (last > -brackets.DEPTH)
             fall = (before - last)[counts]
             if bool((fall <= _FLAT * step.expand(last.shape)[counts]).any()):
                 raise ValueError(
@@ -256,7 +286,7 @@ class ScaleTable:
                 )
             mass = float((last[counts].exp() / fall).sum())
             if mass > _LARGEST_MASS_BEYOND:
-                limit = math.exp(-_FARTHEST if end == "lower" else _FARTHEST)
+                limit = math.exp(-brackets.FARTHEST if end == "lower" else brackets.FARTHEST)
                 raise ValueError(
                     f"the posterior has too heavy a tail: about {mass:.2g} of its mass lies where {name} is "
                     f"{'below' if end == 'lower' else 'above'} {limit:.1g}, where float64 ends to square it "
@@ -269,68 +299,38 @@ class ScaleTable:
     # --- the draws
 
     def _prepare_draws(self) -> None:
-        log_masses = _log_trapezoid(self._values)
-        self._peak = log_masses.max()
-        self._masses = (log_masses - self._peak).exp().unsqueeze(0)
-        rows = (self._values - self._values.amax(-1, keepdim=True)).exp()
-        self._ceiling = _most_above_interpolation(self._masses) * _most_above_interpolation(rows[:, ::2])
+        self._mixture = RowMixture(self._outer_lower, self._outer_step, self._lower, self._steps, self._values)
+        worst = self._mixture.midpoints()
+        log_density = self._log_density(worst.outer, worst.inner)
+        matters = log_density > log_density.amax() - _LEAST_DENSITY
+        above = torch.where(matters, log_density - worst.log_density, 0.0)
+        self._ceiling = max(1.01, math.exp(min(float(above.amax()), 700.0)))
 
     def _draw_batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
-        """Propose that many pairs of coordinates, and return those that rejection keeps, ``(2, kept)``."""
-        position, mass = (values.squeeze(0) for values in _draw(self._masses, size if self._both else 1, generator))
-        outer = self._outer_lower + position * self._outer_step
-        base = position.to(torch.int64).clamp_max(self.shape[0] - 2)
-        # Of both neighbours' brackets the wider ends. Half the nodes do: the ceiling is that of a quarter of them.
-        lower = torch.minimum(self._lower[base], self._lower[base + 1])
-        upper = torch.maximum(self._upper[base], self._upper[base + 1])
-        steps, values = self._tabulate_rows(outer, lower, upper, self.shape[1] // 2 + 1)
-        log_scale = values.amax(-1, keepdim=True)
-        position, height = _draw((values - log_scale).exp(), 1 if self._both else size, generator)
-        outer, inner = outer.unsqueeze(-1), lower.unsqueeze(-1) + position * steps.unsqueeze(-1)
-        log_conditional = height.log() + log_scale - _log_trapezoid(values).unsqueeze(-1)
-        log_proposed = mass.log().unsqueeze(-1) + self._peak + log_conditional
-        log_ratio = self._log_density(outer, inner) + steps.log().unsqueeze(-1) - log_proposed
-        uniform = torch.rand(inner.shape, generator=generator, **self._like)
-        accept = uniform * self._ceiling <= log_ratio.exp()
-        return torch.stack([outer.expand(inner.shape)[accept], inner[accept]])
+        """Propose that many pairs of coordinates; return those that rejection keeps, with their log density."""
+        proposed = self._mixture.draw(size, generator)
+        log_density = self._log_density(proposed.outer, proposed.inner)
+        uniform = torch.rand(size, generator=generator, **self._like)
+        accept = uniform * self._ceiling <= (log_density - proposed.log_density).exp()
+        return torch.stack([proposed.outer.expand(size), proposed.inner, log_density])[:, accept]
 
 
-def _search(
-    evaluate: Callable[[torch.Tensor], torch.Tensor], around: torch.Tensor, nodes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bracket, row by row, where a log density is within `_DEPTH` of its peak.
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Brackets of the inner coordinate at increasing outer ones, ``(rows,)`` each: where to look for those between."""
 
-    A bracket grows where its end is still that high, and is cut to the nodes that are, and one more on either side. Of
-    a log-concave density this cuts off nothing: what a coarse grid sees of the peak is too low, not too high.
+    outer: torch.Tensor
+    lower: torch.Tensor
+    upper: torch.Tensor
 
-    Args:
-        evaluate: Takes points ``(rows, nodes)``; the log density there.
-        around: Where to begin, ``(rows,)``.
-        nodes: Points a row.
-
-    Returns:
-        The lower and the upper ends, ``(rows,)``.
-    """
-    like = {"dtype": around.dtype, "device": around.device}
-    index = torch.arange(nodes, **like)
-    lower, upper = (
-        (around - 60.0).clamp(-_FARTHEST, 0.9 * _FARTHEST),
-        (around + 60.0).clamp(-0.9 * _FARTHEST, _FARTHEST),
-    )
-    for _ in range(_MOST_SEARCHES):
-        width = upper - lower
-        step = width / (nodes - 1)
-        values = evaluate(lower.unsqueeze(-1) + step.unsqueeze(-1) * index)
-        high = values >= values.amax(-1, keepdim=True) - _DEPTH
-        first = torch.where(high, index, nodes).amin(-1)
-        last = torch.where(high, index, -1.0).amax(-1)
-        below = torch.where(first == 0, lower - width, lower + (first - 1) * step).clamp_min(-_FARTHEST)
-        above = torch.where(last == nodes - 1, upper + width, lower + (last + 1) * step).clamp_max(_FARTHEST)
-        settled = (below >= lower) & (above <= upper) & (above - below > 0.7 * width)
-        lower, upper = below, above
-        if bool(settled.all()):
-            break
-    return lower, upper
+    def at(self, outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return, of the rows before and after, the wider ends."""
+        last = self.outer.shape[0] - 1
+        after = torch.searchsorted(self.outer, outer).clamp(max=last)
+        before = (after - 1).clamp_min(0)
+        return torch.minimum(self.lower[before], self.lower[after]), torch.maximum(
+            self.upper[before], self.upper[after]
+        )
 
 
 def _log_trapezoid(values: torch.Tensor) -> torch.Tensor:
@@ -338,37 +338,3 @@ def _log_trapezoid(values: torch.Tensor) -> torch.Tensor:
     values = values.clone()
     values[..., [0, -1]] -= math.log(2.0)
     return values.logsumexp(-1)
-
-
-def _most_above_interpolation(table: torch.Tensor) -> torch.Tensor:
-    """Return how many times larger than the linear interpolation between a row's nodes the density may be.
-
-    It is how far the odd nodes rise above the interpolation between the even ones: at half the step a smooth hump
-    rises a quarter as far.
-    """
-    sides = 0.5 * (table[:, :-2:2] + table[:, 2::2])
-    ratio = torch.where(sides > 1e-12, table[:, 1:-1:2] / sides.clamp_min(1e-12), torch.ones_like(sides))
-    return torch.cat([ratio.flatten(), ratio.new_full((1,), 1.01)]).max()
-
-
-def _draw(table: torch.Tensor, each: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw from the linear interpolation between the nodes of each row.
-
-    Args:
-        table: The density at nodes 0, 1, ..., up to a factor a row, ``(rows, nodes)``.
-        each: How many draws a row.
-        generator: The source of randomness.
-
-    Returns:
-        The draws, and the interpolation there, ``(rows, each)``.
-    """
-    like = {"generator": generator, "dtype": table.dtype, "device": table.device}
-    shape, last = (table.shape[0], each), table.shape[1] - 1
-    weights = table.clone()
-    weights[:, [0, -1]] *= 0.5
-    cumulative = weights.cumsum(-1)
-    node = torch.searchsorted(cumulative, torch.rand(shape, **like) * cumulative[:, -1:], right=True).clamp_max(last)
-    position = (node + torch.rand(shape, **like) - torch.rand(shape, **like)).abs()
-    position = last - (last - position).abs()  # a step over an edge comes back: the edges have half a weight
-    base = position.to(torch.int64).clamp_max(last - 1)
-    return position, torch.lerp(table.gather(1, base), table.gather(1, base + 1), position - base)

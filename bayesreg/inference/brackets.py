@@ -1,0 +1,61 @@
+"""Where log densities of one variable have their mass: a bracket each, many at once.
+
+A bracket grows where its end is still within `DEPTH` nats of the peak, and is cut to the nodes that are, and one more
+on either side. Of a log-concave density this cuts off nothing: what a coarse grid sees of the peak is too low, not too
+high. The coordinates are logarithms or logits of scales, so their range is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A bracket ends where the density has fallen by this many nats: a mass of 4e-18.
+DEPTH = 40.0
+# A coordinate is a logarithm (or a logit): beyond this, squares of the scale leave the range of float64.
+FARTHEST = 300.0
+_MOST_SEARCHES = 40
+# A bracket that the last step has cut by less than this share is narrow enough.
+_WORTH_CUTTING = 0.3
+
+
+def around(centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ends ``(rows,)`` to begin with, where nothing but a likely place ``(rows,)`` is known."""
+    lower = (centre - 60.0).clamp(-FARTHEST, 0.9 * FARTHEST)
+    return lower, (centre + 60.0).clamp(-0.9 * FARTHEST, FARTHEST)
+
+
+def search(
+    evaluate: Callable[[torch.Tensor], torch.Tensor], lower: torch.Tensor, upper: torch.Tensor, nodes: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Bracket, row by row, where a log density is within `DEPTH` of its peak.
+
+    Args:
+        evaluate: Takes points ``(rows, nodes)``; the log density there.
+        lower: The lower ends to begin with, ``(rows,)``.
+        upper: The upper ends.
+        nodes: Points a row.
+
+    Returns:
+        The lower and the upper ends, and the largest log density seen, ``(rows,)`` each.
+    """
+    index = torch.arange(nodes, dtype=lower.dtype, device=lower.device)
+    for _ in range(_MOST_SEARCHES):
+        width = upper - lower
+        step = width / (nodes - 1)
+        values = evaluate(lower.unsqueeze(-1) + step.unsqueeze(-1) * index)
+        highest = values.amax(-1)
+        high = values >= highest.unsqueeze(-1) - DEPTH
+        first = torch.where(high, index, nodes).amin(-1)
+        last = torch.where(high, index, -1.0).amax(-1)
+        below = torch.where(first == 0, lower - width, lower + (first - 1) * step).clamp_min(-FARTHEST)
+        above = torch.where(last == nodes - 1, upper + width, lower + (last + 1) * step).clamp_max(FARTHEST)
+        settled = (below >= lower) & (above <= upper) & (above - below > (1.0 - _WORTH_CUTTING) * width)
+        lower, upper = below, above
+        if bool(settled.all()):
+            break
+    return lower, upper, highest

@@ -1,0 +1,167 @@
+"""A density of two coordinates known on rows, each with its own nodes: its interpolation, to draw from and to evaluate.
+
+Along a row, a node by its weight and a triangular step are a draw from the linear interpolation g between its nodes.
+Between rows k and k + 1 nothing at equal inner coordinates can be interpolated, as a ridge may bend and be thin. So
+each row is taken in units of its own, z = (y - m_k) / d_k with its mean m_k and standard deviation d_k. At the outer
+coordinate x, the share h of the way from row k to the next, the interpolation is a mixture of both rows, moved to the
+mean m(x) and standard deviation d(x) that are linear in between,
+
+    q(x, y) = M(x) [ (1 - h) g_k(z) + h g_{k+1}(z) ] / d(x),        z = (y - m(x)) / d(x),
+
+with M(x) the linear interpolation of the rows' masses. It is what rejection proposes; where the density is smooth it is
+right to second order in the steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+_LOWEST = -1e300
+_SMALLEST_SD = 1e-3
+# Rounding may put a draw so far (in nodes) beyond the row that it is from.
+_MARGIN = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Pairs of coordinates.
+
+    Attributes:
+        outer: x, any shape.
+        inner: y, of the same shape.
+        log_density: log q(x, y), up to the constant of the mixture's masses.
+    """
+
+    outer: torch.Tensor
+    inner: torch.Tensor
+    log_density: torch.Tensor
+
+
+class RowMixture:
+    """The interpolation of a table by rows; a table of one row has no outer coordinate.
+
+    Args:
+        outer_lower: x of the first row.
+        outer_step: How far the rows are apart.
+        lower: y of each row's first node ``(rows,)``.
+        steps: How far a row's nodes are apart ``(rows,)``.
+        values: The log density at the nodes, times the row's step, up to a constant ``(rows, nodes)``.
+    """
+
+    def __init__(
+        self,
+        outer_lower: torch.Tensor,
+        outer_step: torch.Tensor,
+        lower: torch.Tensor,
+        steps: torch.Tensor,
+        values: torch.Tensor,
+    ):
+        self._outer_lower, self._outer_step = outer_lower, outer_step
+        self._rows, self._nodes = values.shape
+        index = torch.arange(self._nodes, dtype=values.dtype, device=values.device)
+        highest = values.amax(-1, keepdim=True)
+        heights = (values - highest.clamp_min(_LOWEST)).exp()  # a row may have no density at all
+        weights = heights.clone()
+        weights[:, [0, -1]] *= 0.5
+        totals = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+        weights /= totals
+        log_masses = (totals.log() + highest).squeeze(-1)
+        #: The log of the factor by which the largest row's mass is divided.
+        self.log_scale = log_masses.max()
+        self._masses = (log_masses - self.log_scale).exp()
+        # In nodes: means, standard deviations (any unit does that is the same for near rows), the density of z.
+        self._mean_nodes = weights @ index
+        self._sd_nodes = (
+            ((index - self._mean_nodes.unsqueeze(-1)).square() * weights).sum(-1).sqrt().clamp_min(_SMALLEST_SD)
+        )
+        self._heights = (heights / totals * self._sd_nodes.unsqueeze(-1)).flatten()
+        self._means = lower + steps * self._mean_nodes
+        self._sds = steps * self._sd_nodes
+        row_weights = self._masses.clone()
+        row_weights[[0, -1]] *= 0.5
+        self._row_cumulative = row_weights.cumsum(-1)
+        # Row k's distribution function goes from k to k + 1: one increasing sequence to search in.
+        numbers = torch.arange(self._rows, dtype=values.dtype, device=values.device).unsqueeze(-1)
+        self._cumulative = (weights.cumsum(-1) + numbers).flatten()
+
+    def draw(self, size: int, generator: torch.Generator) -> Proposals:
+        """Draw independently.
+
+        Args:
+            size: How many.
+            generator: The source of randomness.
+
+        Returns:
+            Coordinates ``(size,)`` and the density there.
+        """
+        like = {"generator": generator, "dtype": self._heights.dtype, "device": self._heights.device}
+        if self._rows == 1:
+            uniform = torch.rand((3, size), **like)
+            row, base, share = None, None, None
+        else:
+            uniform = torch.rand((7, size), **like)
+            last = self._rows - 1
+            node = torch.searchsorted(self._row_cumulative, uniform[3] * self._row_cumulative[-1], right=True)
+            position = _step_from(node.clamp_max(last), uniform[4], uniform[5], last)
+            base = position.to(torch.int64).clamp_max(last - 1)
+            share = position - base
+            row = base + (uniform[6] < share)
+        last = self._nodes - 1
+        if row is None:
+            node = torch.searchsorted(self._cumulative, uniform[0], right=True)
+            mean, sd = self._mean_nodes, self._sd_nodes
+        else:
+            node = torch.searchsorted(self._cumulative, uniform[0] + row, right=True) - self._nodes * row
+            mean, sd = self._mean_nodes[row], self._sd_nodes[row]
+        position = _step_from(node.clamp(0, last), uniform[1], uniform[2], last)
+        return self.at(base, share, (position - mean) / sd)
+
+    def at(self, base: torch.Tensor | None, share: torch.Tensor | None, standard: torch.Tensor) -> Proposals:
+        """Return the coordinates and the density between two rows.
+
+        Args:
+            base: k, the row before; None in a table of one row.
+            share: h, the share of the way to the next.
+            standard: z, of a shape that the two broadcast to.
+
+        Returns:
+            The coordinates, and the density there.
+        """
+        if base is None:
+            density = self._height(None, standard)
+            inner = self._means + self._sds * standard
+            return Proposals(self._outer_lower, inner, density.log() - self._sds.log() + self.log_scale)
+        after = base + 1
+        density = torch.lerp(self._height(base, standard), self._height(after, standard), share)
+        mass = torch.lerp(self._masses[base], self._masses[after], share)
+        sd = torch.lerp(self._sds[base], self._sds[after], share)
+        inner = torch.lerp(self._means[base], self._means[after], share) + sd * standard
+        outer = self._outer_lower + (base + share) * self._outer_step
+        return Proposals(outer, inner, (density * mass / sd).log() + self.log_scale)
+
+    def midpoints(self) -> Proposals:
+        """Return what is farthest from the nodes: the middles of the cells, where interpolation is at its worst."""
+        middles = torch.arange(self._nodes - 1, dtype=self._heights.dtype, device=self._heights.device) + 0.5
+        if self._rows == 1:
+            return self.at(None, None, (middles - self._mean_nodes) / self._sd_nodes)
+        base = torch.arange(self._rows - 1, dtype=torch.int64, device=self._heights.device).unsqueeze(-1)
+        share = torch.full((1, 1), 0.5, dtype=self._heights.dtype, device=self._heights.device)
+        return self.at(base, share, (middles - self._mean_nodes[base]) / self._sd_nodes[base])
+
+    def _height(self, row: torch.Tensor | None, standard: torch.Tensor) -> torch.Tensor:
+        """Return the density of z in a row, 0 beyond its ends."""
+        mean, sd = (self._mean_nodes, self._sd_nodes) if row is None else (self._mean_nodes[row], self._sd_nodes[row])
+        position = mean + sd * standard
+        base = position.clamp(0, self._nodes - 2).to(torch.int64)
+        index = base if row is None else base + self._nodes * row
+        height = torch.lerp(self._heights[index], self._heights[index + 1], position - base)
+        beyond = (position < -_MARGIN) | (position > self._nodes - 1 + _MARGIN)
+        return height.masked_fill(beyond, 0.0)
+
+
+def _step_from(node: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor, last: int) -> torch.Tensor:
+    """Return a draw from the triangle round a node: one over an edge comes back, as the edges have half a weight."""
+    position = (node + forward - backward).abs()
+    return last - (last - position).abs()
