@@ -191,40 +191,45 @@ class EvidenceSpectrum:
         return torch.cat(volumes).reshape(log_ratio.shape), torch.cat(misfits).reshape(log_ratio.shape)
 
     def weight_draws(
-        self, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None, generator: torch.Generator
-    ) -> torch.Tensor:
+        self, size: int, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw the weights given the scales, independently.
 
-        In the coordinates of V, a_i ~ Normal(t^2 S_i c_i / (s^2 + t^2 S_i^2), s^2 t^2 / (s^2 + t^2 S_i^2)); outside
-        them, the prior.
+        In the coordinates of V, with h_i = sqrt(S_i^2 + s^2 / t^2) and g ~ Normal(0, I),
+
+            a_i = (S_i c_i / h_i + s g_i) / h_i,        log p(a) = sum_i (log(h_i / s) - log(2 pi) / 2 - g_i^2 / 2),
+
+        and outside them, the prior. Under a flat prior h_i = S_i.
 
         Args:
-            noise_scale: s ``(k,)``.
-            prior_scale: t ``(k,)``; None for a flat prior.
+            size: How many, k.
+            noise_scale: s, one or ``(k,)``.
+            prior_scale: t, likewise; None for a flat prior.
             generator: The source of randomness, on the same device.
 
         Returns:
-            Weights ``(k, d)``.
+            Weights ``(k, d)``, and log p(w | y, s, t) there, ``(k,)``.
         """
-        noise = noise_scale.unsqueeze(-1)
-        shape = (noise_scale.shape[0], self.num_features)
-        normals = torch.randn(shape, generator=generator, dtype=torch.float64, device=noise.device)
+        # A draw a column: each operation is a few long loops.
+        shape, like = (self.num_features, size), {"dtype": torch.float64, "device": noise_scale.device}
+        normals = torch.randn(shape, generator=generator, **like)
+        inside = normals if self.rank == self.num_features else self.basis.T @ normals
+        values, projections = self.singular_values.unsqueeze(-1), self.projections.unsqueeze(-1)
         if prior_scale is None:
-            mean = (self.projections / self.singular_values).expand(shape[0], -1)
-            spread = noise / self.singular_values
-        else:
-            prior = prior_scale.unsqueeze(-1)
-            # In the square root of the precision, so that no difference of squares appears.
-            precision_root = torch.hypot(self.singular_values / noise, prior.reciprocal())
-            spread = precision_root.reciprocal()
-            mean = (self.singular_values / noise) * (self.projections / noise) / precision_root.square()
-        if self.rank == self.num_features:
-            standardised = (mean + spread * normals) @ self.basis.T
-        else:
-            inside = normals @ self.basis
-            unseen = prior_scale.unsqueeze(-1) * (normals - inside @ self.basis.T)
-            standardised = (mean + spread * inside) @ self.basis.T + unseen
-        return self.prior_loc + self.relative_scales * standardised
+            root = values
+            coordinates = (noise_scale * inside).add_(projections).div_(values)
+        else:  # in the square root of the precision, so that no difference of squares appears
+            root = torch.hypot(values, noise_scale / prior_scale)
+            coordinates = (noise_scale * inside).add_(values * projections / root).div_(root)
+        log_density = root.log().sum(0) - 0.5 * normals.square().sum(0) - self.rank * noise_scale.log()
+        log_density -= 0.5 * self.num_features * math.log(2 * math.pi) + self.relative_scales.log().sum()
+        if self.rank < self.num_features:
+            log_density -= (self.num_features - self.rank) * prior_scale.log()
+            coordinates -= prior_scale * inside
+        weights = coordinates.T @ self.basis.T
+        if self.rank < self.num_features:
+            weights += (prior_scale * normals).T
+        return weights.mul_(self.relative_scales).add_(self.prior_loc), log_density
 
     def weight_mean(self, noise_scale: float, prior_scale: float | None) -> torch.Tensor:
         """Return the posterior mean of the weights given both scales, ``(d,)``."""

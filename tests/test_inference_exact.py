@@ -211,12 +211,26 @@ def test_columns_far_apart_in_scale():
         )
 
 
-def test_log_density_of_a_draw_is_the_targets():
-    model = br.LinearRegression(br.GaussianPrior(dist.HalfNormal(1.0)), dist.HalfNormal(1.0))
-    target = model.target(small_data())
-    result = exact.run(target, draws=10, tune=0, chains=2, seed=0)
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize(
+    ("prior", "noise", "shape"),
+    [
+        (br.GaussianPrior(dist.HalfNormal(1.0)), dist.HalfNormal(1.0), (15, 3)),
+        (br.GaussianPrior(dist.Uniform(0.1, 2.0), loc=0.5), dist.HalfNormal(1.0), (15, 3)),
+        (br.GaussianPrior(dist.HalfCauchy(1.0), relative_to_noise=True), dist.Uniform(0.2, 1.5), (4, 7)),
+        (br.GaussianPrior([0.5, 1.0, 2.0], loc=[1.0, 0.0, -1.0]), 0.7, (15, 3)),
+        (br.GaussianPrior(0.5), 0.7, (4, 7)),
+        (br.FlatPrior(), dist.LogNormal(0.0, 1.0), (15, 3)),
+        (br.FlatPrior(), 0.5, (15, 3)),
+    ],
+    ids=["both", "from-noise", "relative-wide", "known", "known-wide", "flat", "flat-known"],
+)
+def test_log_density_of_a_draw_is_the_targets(prior, noise, shape, intercept):
+    """It is put together from the scales' marginal density and the Gaussians given them, constants included."""
+    target = br.LinearRegression(prior, noise, intercept).target(small_data(*shape))
+    result = exact.run(target, draws=50, tune=0, chains=2, seed=0)
     points = target.unconstrain(dict(result.draws))
-    torch.testing.assert_close(result.sample_stats["lp"], target.log_density(points))
+    torch.testing.assert_close(result.sample_stats["lp"], target.log_density(points), rtol=0.0, atol=1e-9)
 
 
 def test_a_chain_does_not_depend_on_the_others_nor_draws_on_threads():

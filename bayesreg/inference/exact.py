@@ -24,7 +24,6 @@ from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
-    from bayesreg.evidence import EvidenceSpectrum
     from bayesreg.model import LinearRegression
     from bayesreg.target import Target
 
@@ -68,11 +67,13 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     spectrum, table = target.spectrum, None
     if target.learned_scales:
         table = ScaleTable(target, spectrum.log_evidence_at_ratio, 0 if model.prior.relative_to_noise else 1)
-    by_chain = [
-        _chain(target, spectrum, table, draws, torch.Generator(target.device).manual_seed(chain_seed(seed, chain)))
-        for chain in range(chains)
-    ]
-    named = {name: torch.stack([chain[name] for chain in by_chain]) for name in by_chain[0]}
+    named = {name: [] for name in (*target.names, "lp")}
+    for chain in range(chains):
+        generator = torch.Generator(target.device).manual_seed(chain_seed(seed, chain))
+        for first in range(0, draws, _BLOCK):
+            for name, values in _block(target, table, min(_BLOCK, draws - first), generator).items():
+                named[name].append(values)
+    named = {name: torch.cat(blocks).reshape(chains, draws, *blocks[0].shape[1:]) for name, blocks in named.items()}
     log_density = named.pop("lp")
     if table is None:
         noise, prior_scale = _effective_scales(target, {})
@@ -99,24 +100,20 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     return EngineResult(named, {"lp": log_density}, log_evidence, message, details)
 
 
-def _chain(
-    target: Target, spectrum: EvidenceSpectrum, table: ScaleTable | None, draws: int, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
-    blocks = []
-    for first in range(0, draws, _BLOCK):
-        size = min(_BLOCK, draws - first)
-        scales = {} if table is None else table.draw(size, generator)
-        noise, prior_scale = _effective_scales(target, scales)
-        noise = noise.expand(size)
-        weights = spectrum.weight_draws(noise, None if prior_scale is None else prior_scale.expand(size), generator)
-        block = {"weights": weights}
-        if target.model.intercept:
-            normals = torch.randn(size, generator=generator, dtype=target.dtype, device=target.device)
-            # Round its conditional mode, the intercept's deviation is Normal(0, s^2 / n).
-            block["intercept"] = target.intercepts(weights, normals * noise / math.sqrt(target.num_rows))
-        block |= scales
-        blocks.append(block | {"lp": target.log_density(target.unconstrain(block))})
-    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+def _block(target: Target, table: ScaleTable | None, size: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Return that many draws, and their log density: the scales' marginal one, and those of the rest given them."""
+    scales, log_density = ({}, None) if table is None else table.draw_with_density(size, generator)
+    noise, prior_scale = _effective_scales(target, scales)
+    if log_density is None:
+        log_density = target.spectrum.log_evidence(noise, prior_scale)
+    weights, log_conditional = target.spectrum.weight_draws(size, noise, prior_scale, generator)
+    block, log_density = {"weights": weights}, log_density + log_conditional
+    if target.model.intercept:
+        normals = torch.randn(size, generator=generator, dtype=target.dtype, device=target.device)
+        # Round its conditional mode, the intercept's deviation is Normal(0, s^2 / n).
+        block["intercept"] = target.intercepts(weights, normals * noise / math.sqrt(target.num_rows))
+        log_density -= 0.5 * normals.square() + noise.log() + 0.5 * math.log(2 * math.pi / target.num_rows)
+    return block | scales | {"lp": log_density}
 
 
 def _effective_scales(target: Target, scales: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
