@@ -1,31 +1,22 @@
 """Hamiltonian Monte Carlo for many chains at once: the Gaussian part rotated exactly, a kick for the rest.
 
 What it draws from:
-    the density exp(target.log_density(x)) of unconstrained points x (p,). The chains move in
+    the density exp(target.log_density(x)) of unconstrained points x (p,). All chains move together in z, where
 
         x = x0 + L z,    -log density(x0 + L z) = |z|^2 / 2 + V(z),
 
-    where x0 is about the posterior mean and L L' about its covariance, so that V is small: it holds the kinks of a
-    Laplace prior and the skewness of a learned scale.
-
-A transition:
-    draws a momentum r ~ Normal(0, I) and an angle a, and makes K steps of h = a/K, each of them
-
-        r <- r - h/2 grad V(z);    (z, r) <- (z cos h + r sin h, r cos h - z sin h);    r <- r - h/2 grad V(z),
-
-    the middle one the exact flow of (|z|^2 + |r|^2) / 2. The end is accepted with probability min(1, exp(-error)),
-    where error is the change of |z|^2/2 + V(z) + |r|^2/2, which makes the law exact for any K, a, x0 and L. It costs K
-    gradients, since the last one serves the next transition. A quarter turn forgets where it came from, so the angles
-    have the mean pi/2; they vary by a fifth either way, along the van der Corput sequence, against periodic orbits.
+    by the transitions of `bayesreg.inference.rotation`, exact for any x0 and L; x0 is about the posterior mean, L L'
+    about the inverse curvature there, or the covariance where that is another. A quarter turn forgets where it came
+    from, so the angles have the mean pi/2; they vary by a fifth either way against periodic orbits.
 
 Energy:
-    -lp + |r|^2 / 2 of the state that a transition ends in, with the momentum that it arrives with; where the end is
-    not accepted, that of the state that it started from.
+    -lp + |r|^2 / 2 of the state that a transition ends in, with the (whitened) momentum r that it arrives with; where
+    the end is not accepted, that of the state that it started from.
 
 Sources:
-    Shahbaba, Lan, Johnson and Neal, Split Hamiltonian Monte Carlo, Statistics and Computing 24 (2014), section 3.1;
-    Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal of Multivariate
-    Analysis 88 (2004), for the shrinkage.
+    Shahbaba, Lan, Johnson and Neal, Split Hamiltonian Monte Carlo, Statistics and Computing 24 (2014); Ledoit and Wolf,
+    A well-conditioned estimator for large-dimensional covariance matrices, Journal of Multivariate Analysis 88 (2004),
+    for the shrinkage of the covariance.
 """
 
 from __future__ import annotations
@@ -42,6 +33,7 @@ import torch
 
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.rotation import Block, Coordinates, State, evaluate, run_block
 from bayesreg.inference.whitening import inverse_root
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
@@ -65,8 +57,8 @@ _LEAST_ACCEPTANCE = 0.5
 _SETTLED_SHRINKAGE = 0.5
 # The correlation with the starting points, which stand twice too wide, that counts as none.
 _LARGEST_MEMORY = 0.15
-# Numbers a block of draws may hold: 8 MiB of momenta.
-_BLOCK_NUMBERS = 2**20
+# Numbers a block of transitions may hold: its momenta stay in cache.
+_BLOCK_NUMBERS = 2**17
 
 
 @one_thread()
@@ -79,7 +71,7 @@ def run(
     chains: int,
     seed: int,
     progress: bool = False,
-    target_acceptance: float = 0.75,
+    target_acceptance: float = 0.7,
 ) -> EngineResult:
     """Draw from a target with all chains in one batch.
 
@@ -91,7 +83,8 @@ def run(
         chains: Number of chains, which share metric and number of kicks.
         seed: Seeds the draws.
         progress: Whether to show a bar on stderr.
-        target_acceptance: The fewest kicks are made whose mean acceptance probability reaches this.
+        target_acceptance: The fewest kicks are made whose mean acceptance probability reaches this; a single one must
+            come halfway from it to 1.
 
     Returns:
         Draws ``(chains, draws, ...)``; ``lp``, ``energy``, ``n_steps`` (the kicks K), ``acceptance_rate`` (the
@@ -136,119 +129,16 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Coordinates:
-    """x = centre + root z, ``(p,)`` and upper triangular ``(p, p)``."""
-
-    centre: torch.Tensor
-    root: torch.Tensor
-
-    def points(self, positions: torch.Tensor) -> torch.Tensor:
-        """Return x ``(..., p)`` of z ``(..., p)``."""
-        return torch.addmm(self.centre, positions.flatten(0, -2), self.root.mT).view(positions.shape)
-
-    def positions(self, points: torch.Tensor) -> torch.Tensor:
-        """Return z ``(..., p)`` of x ``(..., p)``."""
-        return torch.linalg.solve_triangular(self.root.mT, points - self.centre, upper=False, left=False)
-
-
-@dataclass(frozen=True)
-class _State:
-    """Where the chains are: z ``(chains, p)``, -grad V ``(chains, p)`` and the log density ``(chains,)``."""
-
-    position: torch.Tensor
-    force: torch.Tensor
-    log_density: torch.Tensor
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Consecutive transitions: ``positions (n, chains, p)``; ``log_density``, ``energy``, ``error`` ``(n, chains)``."""
-
-    positions: torch.Tensor
-    log_density: torch.Tensor
-    energy: torch.Tensor
-    error: torch.Tensor
-
-    def acceptance(self) -> torch.Tensor:
-        """Return the probabilities that the ends were accepted with."""
-        return self.error.clamp_min(0.0).neg().exp().nan_to_num(0.0)
-
-
-@dataclass(frozen=True)
 class _Warmed:
     """What the draws start from, and what it took."""
 
-    coordinates: _Coordinates
-    state: _State
+    coordinates: Coordinates
+    state: State
     steps: int
     iterations: int
     gradients: int
     metric: str
     settled: bool
-
-
-# --- one block of transitions
-
-
-def _evaluate(target: Any, coordinates: _Coordinates, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the log density at z and the force -grad V(z) = z + L' grad log density."""
-    log_density, gradient = target.log_density_and_gradient(coordinates.points(position))
-    return log_density, torch.addmm(position, gradient, coordinates.root)
-
-
-def _block(
-    target: Any,
-    coordinates: _Coordinates,
-    state: _State,
-    steps: int,
-    angles: list[float],
-    generator: torch.Generator,
-    advance: Callable[[], None],
-) -> tuple[_State, _Block]:
-    """Make one transition an angle; all random numbers are drawn at once."""
-    like = {"dtype": state.position.dtype, "device": state.position.device}
-    shape = (len(angles), *state.log_density.shape)
-    momenta = torch.randn((*shape, state.position.shape[-1]), generator=generator, **like)
-    kinetic = 0.5 * torch.linalg.vecdot(momenta, momenta)
-    allowances = torch.empty(shape, **like).exponential_(generator=generator)  # -log of a uniform number
-    positions = torch.empty_like(momenta)
-    log_density, energy, error = (torch.empty(shape, **like) for _ in range(3))
-    for index, angle in enumerate(angles):
-        start = kinetic[index] - state.log_density
-        end, momentum = _trajectory(target, coordinates, state, momenta[index], angle / steps, steps)
-        torch.sub(0.5 * torch.linalg.vecdot(momentum, momentum), end.log_density, out=energy[index])
-        torch.sub(energy[index], start, out=error[index])
-        accepted = error[index] < allowances[index]  # false where the error is not a number
-        rows = accepted.unsqueeze(-1)
-        torch.where(accepted, energy[index], start, out=energy[index])
-        torch.where(rows, end.position, state.position, out=positions[index])
-        torch.where(accepted, end.log_density, state.log_density, out=log_density[index])
-        state = _State(positions[index], torch.where(rows, end.force, state.force), log_density[index])
-        advance()
-    return state, _Block(positions, log_density, energy, error)
-
-
-def _trajectory(
-    target: Any, coordinates: _Coordinates, state: _State, momentum: torch.Tensor, step: float, steps: int
-) -> tuple[_State, torch.Tensor]:
-    """Return where a trajectory ends, and its momentum, in whose place it is written."""
-    cosine, sine = math.cos(step), math.sin(step)
-    position, force = state.position, state.force
-    momentum.add_(force, alpha=0.5 * step)
-    for left in reversed(range(steps)):
-        turned = torch.mul(position, cosine).add_(momentum, alpha=sine)
-        momentum.mul_(cosine).sub_(position, alpha=sine)
-        position = turned
-        log_density, force = _evaluate(target, coordinates, position)
-        # Two half kicks at one place are one kick.
-        momentum.add_(force, alpha=step if left else 0.5 * step)
-    return _State(position, force, log_density), momentum
-
-
-def _angles(first: int, count: int) -> list[float]:
-    """Return angles of the van der Corput sequence: the binary digits of 1, 2, 3, ..., mirrored at the point."""
-    fractions = [int(f"{index:b}"[::-1], 2) / 2 ** index.bit_length() for index in range(first + 1, first + count + 1)]
-    return [_MEAN_ANGLE * (1.0 + _JITTER * (2.0 * fraction - 1.0)) for fraction in fractions]
 
 
 # --- warm-up
@@ -266,38 +156,52 @@ def _warm_up(
 
     The curvature at the starting point serves until chains move, the curvature at their mean from then on, and the
     covariance of their points where it says more than the curvature does.
+
+    Args:
+        target: The log density.
+        tune: Iterations at most.
+        chains: Number of chains.
+        target_acceptance: The mean acceptance wanted.
+        generator: The source of random numbers.
+        advance: Called once an iteration.
+
+    Returns:
+        Where the chains are, with what they go on.
     """
     origin = target.start()
-    coordinates = _Coordinates(origin, inverse_root(target.curvature(origin)))
+    coordinates = Coordinates(origin, inverse_root(target.curvature(origin)))
     state = _starting_state(target, coordinates, chains, generator)
     begin = coordinates.points(state.position)
     length = max(_STAGE_ITERATIONS, math.ceil(_STAGE_POINTS / chains))
     iterations, gradients, steps, too_few = 0, len(_START_SPREADS), _FIRST_STEPS, 0
+    # With few chains, chance alone correlates more.
+    largest_memory = max(_LARGEST_MEMORY, 1.5 / math.sqrt(chains))
     metric, recentred, settled = "known curvature", False, False
     while iterations < tune and not settled:
         angles = _angles(iterations, min(length, tune - iterations))
-        state, block = _block(target, coordinates, state, steps, angles, generator, advance)
+        state, block = run_block(target, coordinates, state, steps, angles, generator, advance)
         iterations += len(angles)
         gradients += steps * len(angles)
         # The one place where a stage waits for the device.
         acceptance, shrinkage, memory, refined = _judge(block, coordinates, begin)
         acceptance, shrinkage, memory = torch.stack([acceptance, shrinkage, memory]).tolist()
-        if recentred and acceptance < target_acceptance:
+        fits = recentred and shrinkage >= _SETTLED_SHRINKAGE
+        if fits and not _enough(steps, acceptance, target_acceptance):
             too_few = max(too_few, steps)
         wanted = max(_steps_for(acceptance, steps, target_acceptance), too_few + 1)
         wanted = min(wanted, 2 * steps, _MOST_STEPS)
-        known = recentred and shrinkage >= _SETTLED_SHRINKAGE
-        settled = known and memory <= _LARGEST_MEMORY and wanted == steps
-        if acceptance >= _LEAST_ACCEPTANCE and not known:
+        settled = fits and memory <= largest_memory and wanted == steps
+        if acceptance >= _LEAST_ACCEPTANCE:
             points = coordinates.points(state.position)
             if recentred:
-                coordinates, metric = refined, "pooled covariance"
+                coordinates = refined
+                metric = metric if fits else "pooled covariance"
             else:
-                coordinates = _Coordinates(refined.centre, inverse_root(target.curvature(refined.centre)))
+                coordinates = Coordinates(refined.centre, inverse_root(target.curvature(refined.centre)))
                 recentred = True
             position = coordinates.positions(points)
-            log_density, force = _evaluate(target, coordinates, position)
-            state = _State(position, force, log_density)
+            log_density, force = evaluate(target, coordinates, position)
+            state = State(position, force, log_density)
             gradients += 1
         steps = wanted
     for _ in range(iterations, tune):
@@ -305,23 +209,23 @@ def _warm_up(
     return _Warmed(coordinates, state, steps, iterations, gradients, metric, settled)
 
 
-def _starting_state(target: Any, coordinates: _Coordinates, chains: int, generator: torch.Generator) -> _State:
+def _starting_state(target: Any, coordinates: Coordinates, chains: int, generator: torch.Generator) -> State:
     """Draw a starting point for each chain, the widest at which the density is finite."""
     centre = coordinates.centre
     normals = torch.randn((chains, centre.shape[0]), generator=generator, dtype=centre.dtype, device=centre.device)
     spreads = torch.tensor(_START_SPREADS, dtype=centre.dtype, device=centre.device)
     candidates = spreads[:, None, None] * normals
-    log_density, force = _evaluate(target, coordinates, candidates.flatten(0, 1))
+    log_density, force = evaluate(target, coordinates, candidates.flatten(0, 1))
     log_density, force = log_density.view(-1, chains), force.view_as(candidates)
     usable = log_density.isfinite() & force.isfinite().all(-1)
     widest = usable.to(torch.int64).argmax(0)
     chain = torch.arange(chains, dtype=torch.int64, device=centre.device)
-    return _State(candidates[widest, chain], force[widest, chain], log_density[widest, chain])
+    return State(candidates[widest, chain], force[widest, chain], log_density[widest, chain])
 
 
 def _judge(
-    block: _Block, coordinates: _Coordinates, begin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, _Coordinates]:
+    block: Block, coordinates: Coordinates, begin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Coordinates]:
     """Return what a stage says.
 
     Args:
@@ -342,7 +246,7 @@ def _judge(
     # Upper triangular, as the root is: the Cholesky factor of the matrix turned upside down, turned back.
     factor = torch.linalg.cholesky_ex(covariance.flip(0, 1))[0].flip(0, 1)
     centre = coordinates.points(later.flatten(0, 1).mean(0, keepdim=True))[0]
-    refined = _Coordinates(centre, coordinates.root @ factor)
+    refined = Coordinates(centre, coordinates.root @ factor)
     start = begin - begin.mean(0)
     end = coordinates.points(later.mean(0))
     memory = ((end - end.mean(0)) * start).sum(0) / start.square().sum(0)
@@ -350,17 +254,25 @@ def _judge(
 
 
 def _shrunk_covariance(pooled: torch.Tensor, num_independent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (1 - w) S + w I and w, for the covariance S of points ``(N, p)`` that are worth n independent ones.
+    """Return (1 - w) S + w m I and w, for the covariance S of points ``(N, p)`` that are worth n independent ones.
 
-    The expected squared error, summed over entries, is least at w = E|S - E S|^2 / E|S - I|^2; for Gaussian points an
-    entry of S has the variance (S_ii S_jj + S_ij^2) / n.
+    m is the mean variance. The expected squared error, summed over entries, is least at w = E|S - E S|^2 / E|S - m
+    I|^2; for Gaussian points an entry of S has the variance (S_ii S_jj + S_ij^2) / n.
     """
     departure = pooled - pooled.mean(0)
     covariance = departure.mT @ departure / pooled.shape[0]
     identity = torch.eye(covariance.shape[0], dtype=pooled.dtype, device=pooled.device)
+    scaled = identity * covariance.diagonal().mean()
     noise = (covariance.diagonal().sum().square() + covariance.square().sum()) / num_independent
-    weight = (noise / (covariance - identity).square().sum()).clamp_max(1.0)
-    return torch.lerp(covariance, identity, weight), weight
+    weight = (noise / (covariance - scaled).square().sum()).clamp_max(1.0)
+    return torch.lerp(covariance, scaled, weight), weight
+
+
+def _enough(steps: int, acceptance: float, target_acceptance: float) -> bool:
+    """Say whether an acceptance is high enough for a number of kicks."""
+    # A single step meets the force at its two ends alone and loses its way in the tails: there its rejections come in
+    # long runs, while the mean acceptance still looks fair.
+    return acceptance >= (target_acceptance if steps > 1 else 0.5 * (1.0 + target_acceptance))
 
 
 def _steps_for(acceptance: float, steps: int, target_acceptance: float) -> int:
@@ -369,13 +281,20 @@ def _steps_for(acceptance: float, steps: int, target_acceptance: float) -> int:
     With an energy error ~ Normal(s^2/2, s^2) the acceptance is 2 Phi(-s/2). s falls as 1/K where kinks make the error,
     as 1/K^2 where the density is smooth: 1/K is the careful guess downwards, and the next stage tries it.
     """
-    found, wanted = (
-        -NormalDist().inv_cdf(0.5 * min(max(rate, 1e-3), 1.0 - 1e-9)) for rate in (acceptance, target_acceptance)
-    )
-    return max(1, math.ceil(steps * found / wanted))
+    error = steps * -NormalDist().inv_cdf(0.5 * min(max(acceptance, 1e-3), 1.0 - 1e-9))
+    for wanted in range(1, _MOST_STEPS):
+        if _enough(wanted, 2.0 * NormalDist().cdf(-error / wanted), target_acceptance):
+            return wanted
+    return _MOST_STEPS
 
 
 # --- sampling
+
+
+def _angles(first: int, count: int) -> list[float]:
+    """Return angles of the van der Corput sequence: the binary digits of 1, 2, 3, ..., mirrored at the point."""
+    fractions = [int(f"{index:b}"[::-1], 2) / 2 ** index.bit_length() for index in range(first + 1, first + count + 1)]
+    return [_MEAN_ANGLE * (1.0 + _JITTER * (2.0 * fraction - 1.0)) for fraction in fractions]
 
 
 def _draw(
@@ -388,7 +307,7 @@ def _draw(
     state = warmed.state
     for first in range(0, draws, size):
         angles = _angles(warmed.iterations + first, min(size, draws - first))
-        state, block = _block(target, warmed.coordinates, state, warmed.steps, angles, generator, advance)
+        state, block = run_block(target, warmed.coordinates, state, warmed.steps, angles, generator, advance)
         step_sizes = torch.tensor(angles, dtype=target.dtype, device=target.device) / warmed.steps
         columns = {
             "lp": block.log_density,
