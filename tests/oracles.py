@@ -26,3 +26,52 @@ def laplace_gibbs(features, target, noise_scale, prior_scale, scans, seed):
         if scan >= scans // 10:
             draws.append(weights)
     return np.array(draws)
+
+
+def laplace_gibbs_with_scales(features, target, noise, prior_scale, scans, seed, relative_to_noise=False):
+    """Draw weights, intercept, noise scale and prior scale by Gibbs sampling of each given the others.
+
+    Nothing is integrated out and nothing is centred: the intercept is one more column, with a flat prior, and the
+    learned scales are drawn by the inverse distribution function from a table over 10 decades. A scale is a number, or
+    the log density of its prior as a function of an array.
+
+    Returns:
+        Draws ``(scans, d + 3)`` of weights, intercept, noise scale, prior scale, after a tenth of warm-up.
+    """
+    random = np.random.default_rng(seed)
+    num_rows, num_features = features.shape
+    rows = np.c_[features, np.ones(num_rows)]
+    table = np.geomspace(1e-6, 1e4, 4001)
+
+    def draw_scale(prior, power, coefficient, order):
+        """Draw from prior(s) s^-power exp(-coefficient / s^order)."""
+        if not callable(prior):
+            return prior
+        # The nodes are equally spaced in log s, whose density has one more power of s.
+        log_mass = prior(table) - (power - 1) * np.log(table) - coefficient / table**order
+        cumulative = np.cumsum(np.exp(log_mass - log_mass.max()))
+        place = np.searchsorted(cumulative, random.uniform(0, cumulative[-1]))
+        return table[place] * (table[1] / table[0]) ** random.uniform(-0.5, 0.5)
+
+    s = noise if not callable(noise) else max(target.std(), 0.1)
+    b = prior_scale if not callable(prior_scale) else 1.0
+    variances, draws = np.ones(num_features), []
+    for scan in range(scans + scans // 10):
+        # The weights' prior precision is 1/v, v the variance of the mixture in units of the effective scale's square.
+        effective = b * s if relative_to_noise else b
+        precision = np.diag(np.r_[1.0 / (variances * effective**2), 0.0]) + rows.T @ rows / s**2
+        root = np.linalg.cholesky(precision)
+        mean = np.linalg.solve(precision, rows.T @ target / s**2)
+        coefficients = mean + np.linalg.solve(root.T, random.standard_normal(num_features + 1))
+        weights, residual = coefficients[:-1], target - rows @ coefficients
+        # Relative to the noise, the prior of the weights given v says something on s too.
+        quadratic, power = residual @ residual, num_rows
+        if relative_to_noise:
+            quadratic, power = quadratic + (weights**2 / (variances * b**2)).sum(), power + num_features
+        s = draw_scale(noise, power, quadratic / 2, 2)
+        unit = s if relative_to_noise else 1.0
+        b = draw_scale(prior_scale, num_features, np.abs(weights).sum() / unit, 1)
+        variances = 1.0 / random.wald(b * unit / np.abs(weights), 1.0)
+        if scan >= scans // 10:
+            draws.append(np.r_[coefficients, s, b])
+    return np.array(draws)

@@ -20,7 +20,8 @@ import torch
 NUM_POINTS = 6
 _SPACING = 1.7
 _JITTER = 0.25
-# While learning, the spacing follows each density for so many steps, and then the average of what followed.
+# While learning, the spacing is the last one wanted for so many steps, then the average of those wanted after. One that
+# is this much too wide, which a single step rarely makes it seem by chance, is made narrower at once.
 _FOLLOWING = 10
 _LARGEST_SHRINKAGE = 0.25
 _FIRST_SPACING = 1.0
@@ -82,9 +83,10 @@ class RandomLattice:
         variance = 0.5 * (probabilities * steps.square()).sum(-1, keepdim=True)
         if self._pooled:
             variance = variance.mean(0, keepdim=True)
-        wanted = torch.maximum(_SPACING * variance.sqrt(), _LARGEST_SHRINKAGE * self.spacing)
+        wanted, least = _SPACING * variance.sqrt(), _LARGEST_SHRINKAGE * self.spacing
         self._num_learned += 1
-        self.spacing = torch.lerp(self.spacing, wanted, 1.0 / max(1, self._num_learned - _FOLLOWING))
+        average = torch.lerp(self.spacing, wanted.expand_as(least), 1.0 / max(1, self._num_learned - _FOLLOWING))
+        self.spacing = torch.where(wanted < least, least, average)
 
 
 def choose(log_density: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
