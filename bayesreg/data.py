@@ -325,11 +325,14 @@ def _batches(file: str, frames: Iterator[pandas.DataFrame], features: list[str],
     for frame in frames:
         if frame.empty:
             continue
-        design = as_float64(frame[features], file, features, first_row)
-        explained = as_float64(frame[target], file, [target], first_row)
+        explained = as_float64(frame.pop(target), file, [target], first_row)
+        design = as_float64(frame, file, features, first_row)
+        del frame  # nothing of a batch is held while the next one is read
         check_finite(design, file, features, first_row)
         check_finite(explained[:, None], file, [target], first_row)
-        yield RegressionData(design, explained, features, target)
-        first_row += len(frame)
+        first_row += len(design)
+        batch = [RegressionData(design, explained, features, target)]
+        del design, explained
+        yield batch.pop()
     if not first_row:
         raise ValueError(f"{file} must have rows below its header, got none")

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
 # Larger batches than the readers can count to are the whole file.
 _MOST_ROWS = 2**31 - 1
+_DECODED_ROWS = 2**14
 
 # What pandas reads as booleans in a column of nothing else.
 _BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
@@ -114,7 +116,27 @@ def _parquet_names(path: Path) -> list[str]:
 def _parquet_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
     from pyarrow import parquet
 
-    # A buffer, so that a row group which is the whole file is not held whole.
-    with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=rows) if rows else [file.read()]:
-            yield batch.to_pandas().set_axis(names, axis=1)  # pandas' own names need not be strings
+    # A small buffer a column, so that a row group which is the whole file is not held whole; decoded in small parts,
+    # since decoding needs several times the memory of what it gives.
+    with parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
+        tables = _tables_of(file.iter_batches(min(rows, _DECODED_ROWS)), rows) if rows else [[file.read()]]
+        for table in tables:
+            yield table.pop().to_pandas().set_axis(names, axis=1)  # pandas' own names need not be strings
+
+
+def _tables_of(parts: Iterator[pyarrow.RecordBatch], rows: int) -> Iterator[list[pyarrow.Table]]:
+    """Join small parts to tables of so many rows, the last of fewer; each in a list, to be taken out of it."""
+    import pyarrow
+
+    held, missing = [], rows
+    for part in parts:
+        while part.num_rows:
+            held.append(part.slice(0, missing))
+            missing -= held[-1].num_rows
+            part = part.slice(held[-1].num_rows)
+            if not missing:
+                table = [pyarrow.Table.from_batches(held)]
+                held, missing = [], rows
+                yield table
+    if held:
+        yield [pyarrow.Table.from_batches(held)]

@@ -1,6 +1,7 @@
 """Rows: what is taken, what is refused and how it is named, files, and the built-in data."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from bayesreg.data import (
     require_rows,
     simulate_weight_decay,
 )
+from bayesreg.moments import Moments
 
 FRAME = pd.DataFrame({"size": [1.5, 2.5, -3.0, 0.1], "rooms": [1, 2, 3, 2], "price": [10.0, 20.0, 1 / 3, 5e-324]})
 
@@ -430,3 +432,21 @@ def test_missing_entries_are_refused_as_such_in_every_kind_of_column(tmp_path):
 
 def test_importing_brings_neither_torch_nor_pandas():
     assert not {"torch", "pandas", "sklearn"} & modules_after("import bayesreg.data, bayesreg.moments")
+
+
+def test_reading_in_batches_holds_few_copies_of_one_batch(tmp_path):
+    random, rows = np.random.default_rng(0), 10_000
+    numbers = random.standard_normal((8 * rows, 21))
+    pd.DataFrame(numbers, columns=[f"x{j}" for j in range(20)] + ["y"]).to_parquet(tmp_path / "long.parquet")
+    Moments.from_batches(read_batches(tmp_path / "long.parquet", "y", rows=100))  # imports
+    expected = Moments.from_data(RegressionData(numbers[:, :-1], numbers[:, -1]))
+    size = rows * 21 * 8
+    tracemalloc.start()
+    try:
+        moments = Moments.from_batches(read_batches(tmp_path / "long.parquet", "y", rows=rows))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert moments.num_rows == 8 * rows
+    np.testing.assert_allclose(moments.Sxx, expected.Sxx, rtol=1e-12, atol=1e-9)
+    assert size < peak < 3.5 * size
