@@ -14,8 +14,8 @@ the nearest leaf of its neighbour; if one inside the new half turns, the new hal
 All chains are at the same leaf of the same doubling, so which stretches end there is known beforehand: no recursion,
 and no masks in the integrator. Leaves are made in parts of up to 8; the stretches inside a part are checked in one
 batch a level, the longer ones as their parts come in, from a stack of one unmerged stretch a level. After a part,
-chains whose trajectory has ended are dropped. Momenta point outwards at both ends of a trajectory (the left one is
-reversed), so a step to the left is a step to the right.
+chains whose trajectory has ended are dropped. Momenta point outwards at both ends of a trajectory (one is reversed), so
+there is no left and no right, only a front that grows and a back; before a doubling, they may change places.
 
 Sources:
     Betancourt, A Conceptual Introduction to Hamiltonian Monte Carlo, arXiv:1701.02434 (2017), appendix A (the criterion
@@ -25,7 +25,7 @@ Sources:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -99,28 +99,33 @@ def transition(
     )
 
 
-class _Stretch(NamedTuple):
+@dataclass
+class _Rows:
+    """Tensors with one row a chain."""
+
+    def take(self, index: torch.Tensor) -> _Rows:
+        return replace(self, **{one.name: getattr(self, one.name).index_select(0, index) for one in fields(self)})
+
+
+@dataclass
+class _Stretch(_Rows):
     """A stretch of a trajectory in the direction of its making: the sum of its momenta, the first and the last."""
 
     total: torch.Tensor
     first: torch.Tensor
     last: torch.Tensor
 
-    def take(self, index: torch.Tensor) -> _Stretch:
-        return _Stretch(*(part.index_select(0, index) for part in self))
-
 
 @dataclass
-class _Trees:
-    """The trajectories that still grow, one row a chain.
+class _Trees(_Rows):
+    """The trajectories that still grow.
 
     Attributes:
         rows: Which chains they belong to.
         initial_energy: H at the start.
-        ends: ``(chains, 2, 3p)``: point, outward momentum and gradient of the left and the right end.
-        total: Sum of the momenta, ``(chains, p)``.
+        ends: ``(chains, 2, 3p)``: point, outward momentum and gradient of the front and of the back.
+        total: Sum of the momenta, as they point at the front, ``(chains, p)``.
         log_weight: log sum over leaves of exp(H at the start - H).
-        side: The end that grows, 0 left, 1 right.
         results: ``(chains, 2p + 6)``, packed so that a masked copy is one operation: the chosen leaf's point, gradient,
             log density and H at the start - H, then completed doublings, leaves, summed acceptance, divergence.
     """
@@ -130,7 +135,6 @@ class _Trees:
     ends: torch.Tensor
     total: torch.Tensor
     log_weight: torch.Tensor
-    side: torch.Tensor
     results: torch.Tensor
 
     @classmethod
@@ -138,41 +142,34 @@ class _Trees:
         points, log_density, gradients = states
         momenta = torch.randn(points.shape, generator=generator, dtype=points.dtype, device=points.device)
         zeros = torch.zeros_like(log_density)
-        rows = torch.arange(len(points), dtype=torch.int64, device=points.device)
         return cls(
-            rows=rows,
+            rows=torch.arange(len(points), dtype=torch.int64, device=points.device),
             initial_energy=0.5 * torch.linalg.vecdot(momenta, momenta) - log_density,
-            ends=torch.stack([torch.cat([points, sign * momenta, gradients], -1) for sign in (-1, 1)], 1),
+            ends=torch.cat([points, momenta, gradients, points, -momenta, gradients], -1).unflatten(-1, (2, -1)),
             total=momenta,
             log_weight=zeros,
-            side=torch.zeros_like(rows),
             results=torch.cat([points, gradients, torch.stack([log_density, *([zeros] * 5)], -1)], -1),
         )
 
-    def end(self, side: torch.Tensor) -> torch.Tensor:
-        """Return the end on a side, ``(chains, 3p)``."""
-        return self.ends.flatten(0, 1).index_select(0, self._end_rows(side))
+    def swap_ends(self, swap: torch.Tensor) -> None:
+        """Let front and back change places where `swap` is 1 and not 0."""
+        fronts = torch.arange(0, 2 * len(swap), 2, dtype=torch.int64, device=swap.device) + swap
+        both = torch.stack([fronts, fronts + 1 - 2 * swap], -1)
+        self.ends = self.ends.flatten(0, 1).index_select(0, both.flatten()).unflatten(0, (len(swap), 2))
+        self.total = (1 - 2 * swap).unsqueeze(-1) * self.total
 
-    def set_end(self, values: torch.Tensor) -> None:
-        """Replace the end that grows."""
-        self.ends.flatten(0, 1).index_copy_(0, self._end_rows(self.side), values)
-
-    def _end_rows(self, side: torch.Tensor) -> torch.Tensor:
-        return 2 * torch.arange(len(side), dtype=torch.int64, device=side.device) + side
-
-    def take(self, index: torch.Tensor) -> _Trees:
-        return _Trees(*(getattr(self, name).index_select(0, index) for name in self.__dataclass_fields__))
+    def end(self, which: int) -> tuple[torch.Tensor, ...]:
+        """Return point, outward momentum and gradient of the front (0) or the back (1)."""
+        return self.ends[:, which].chunk(3, -1)
 
 
 @dataclass
-class _NewHalf:
-    """What a doubling adds, as far as it has been made.
+class _NewHalf(_Rows):
+    """What a doubling has added so far.
 
     Attributes:
         point, momentum, gradient: Its outermost leaf, ``(chains, p)``.
-        chosen: ``(chains, 2p + 2)``: point, gradient, log density and H at the start - H of the leaf chosen so far.
-        arrival: Leaf i arrives after the time E_i / weight_i, E_i exponential, and the first of all is chosen: the log
-            of the earliest time so far.
+        chosen: ``(chains, 2p + 2)``: point, gradient, log density and H at the start - H of the leaf chosen in it.
         log_weight: log sum over its leaves of exp(H at the start - H).
     """
 
@@ -180,11 +177,7 @@ class _NewHalf:
     momentum: torch.Tensor
     gradient: torch.Tensor
     chosen: torch.Tensor
-    arrival: torch.Tensor
     log_weight: torch.Tensor
-
-    def take(self, index: torch.Tensor) -> _NewHalf:
-        return _NewHalf(*(getattr(self, name).index_select(0, index) for name in self.__dataclass_fields__))
 
 
 class _Integrator(NamedTuple):
@@ -200,14 +193,15 @@ class _Integrator(NamedTuple):
         """Return points, momenta, gradients ``(number, chains, p)`` and log densities ``(number, chains)``."""
         points, momenta, gradients = (point.new_empty((number, *point.shape)) for _ in range(3))
         log_density = point.new_empty((number, len(point)))
-        halfway = torch.empty_like(momentum)
-        for leaf in range(number):
-            torch.addmm(momentum, gradient, self.half_kick, out=halfway)
-            point = torch.addmm(point, halfway, self.drift, out=points[leaf])
-            density, gradient = self.target.log_density_and_gradient(point)
-            momentum = torch.addmm(halfway, gradient, self.half_kick, out=momenta[leaf])
+        kick, halfway, shift = gradient @ self.half_kick, torch.empty_like(points[0]), torch.empty_like(points[0])
+        for leaf in range(number):  # (products and sums apart: for so few columns, addmm takes twice as long)
+            torch.add(momentum, kick, out=halfway)
+            torch.mm(halfway, self.drift, out=shift)
+            point = torch.add(point, shift, out=points[leaf])
+            log_density[leaf], gradient = self.target.log_density_and_gradient(point)
             gradients[leaf] = gradient
-            log_density[leaf] = density
+            torch.mm(gradient, self.half_kick, out=kick)
+            momentum = torch.add(halfway, kick, out=momenta[leaf])
         return points, momenta, gradients, log_density
 
 
@@ -215,36 +209,37 @@ def _double(
     trees: _Trees, num_leaves: int, integrator: _Integrator, generator: torch.Generator, finished: torch.Tensor
 ) -> _Trees:
     """Add as many leaves as there are; return the trees that go on, and write the results of the others."""
-    chains, p = trees.total.shape
-    trees.side = torch.randint(2, (chains,), generator=generator, dtype=torch.int64, device=trees.rows.device)
-    point, momentum, gradient = (part.contiguous() for part in trees.end(trees.side).split(p, -1))
-    nothing = torch.full_like(trees.log_weight, -torch.inf)
-    half = _NewHalf(point, momentum, gradient, torch.empty_like(trees.results[:, : 2 * p + 2]), -nothing, nothing)
+    if num_leaves > 1:  # the first momentum is as likely as its opposite
+        trees.swap_ends(_coins(trees.rows, generator))
+    half, unmerged = None, []
     size = min(num_leaves, _PART)
-    unmerged: list[_Stretch] = []
-    for part in range(num_leaves // size):
-        stretch, stopped = _grow(trees, half, size, integrator, generator)
-        while part & 1:  # the one before is as long: together they are a stretch of the next level
+    for part in range(1, num_leaves // size + 1):
+        half, stretch, ended = _grow(trees, half, size, integrator, generator)
+        length = size
+        while part * size % (2 * length) == 0:  # the stretch before it is as long: together they are of the next level
             stretch, turned = _join(unmerged.pop(), stretch)
-            stopped |= turned
-            part >>= 1
+            ended |= turned
+            length *= 2
+        if length == num_leaves:
+            break
         unmerged.append(stretch)
-        going_on = _write_finished(trees, stopped, finished)
+        going_on = _write_finished(trees, ended, finished)
         if going_on is not None:
-            trees, half, unmerged = trees.take(going_on), half.take(going_on), [one.take(going_on) for one in unmerged]
+            trees, half, *unmerged = (one.take(going_on) for one in (trees, half, *unmerged))
         if not len(trees.rows):
             return trees
-    turned = _attach(trees, half, unmerged[0], generator)
-    going_on = _write_finished(trees, turned, finished)
+    ended |= _attach(trees, half, stretch, ~ended, generator)
+    going_on = _write_finished(trees, ended, finished)
     return trees if going_on is None else trees.take(going_on)
 
 
 def _grow(
-    trees: _Trees, half: _NewHalf, number: int, integrator: _Integrator, generator: torch.Generator
-) -> tuple[_Stretch, torch.Tensor]:
-    """Make the next leaves of the new half; return their stretch, and which trajectories end with one of them."""
-    points, momenta, gradients, log_density = integrator.leaves(half.point, half.momentum, half.gradient, number)
-    log_ratio = trees.initial_energy + log_density - 0.5 * torch.linalg.vecdot(momenta, momenta)
+    trees: _Trees, half: _NewHalf | None, number: int, integrator: _Integrator, generator: torch.Generator
+) -> tuple[_NewHalf, _Stretch, torch.Tensor]:
+    """Make the next leaves of the new half; return it, their stretch, and which trajectories end with one of them."""
+    start = trees.end(0) if half is None else (half.point, half.momentum, half.gradient)
+    points, momenta, gradients, log_density = integrator.leaves(*start, number)
+    log_ratio = torch.add(log_density, torch.linalg.vecdot(momenta, momenta), alpha=-0.5).add_(trees.initial_energy)
     log_ratio.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     diverged = log_ratio < -_LARGEST_ENERGY_ERROR
     stretch, ends_here = _fold(momenta)
@@ -254,39 +249,61 @@ def _grow(
     p = points.shape[-1]
     steps, acceptance, divergence = trees.results[:, 2 * p + 3 :].unbind(-1)
     steps += made.sum(0)
-    acceptance += torch.where(made, log_ratio.clamp_max(0.0).exp(), 0.0).sum(0)
+    acceptance += torch.where(made, log_ratio.clamp_max(0.0).exp_(), 0.0).sum(0)
     divergence += (diverged & made).any(0)
 
-    uniform = torch.rand(log_ratio.shape, generator=generator, dtype=log_ratio.dtype, device=log_ratio.device)
-    arrival, which = (uniform.log().neg_().log_() - log_ratio).min(0)
-    flat = which * len(which) + torch.arange(len(which), dtype=torch.int64, device=which.device)
-    leaf = [
-        points.flatten(0, 1).index_select(0, flat),
-        gradients.flatten(0, 1).index_select(0, flat),
-        log_density.flatten().index_select(0, flat).unsqueeze(-1),
-        log_ratio.flatten().index_select(0, flat).unsqueeze(-1),
+    which, log_weight = _choose(log_ratio, generator)
+    chosen = [
+        points.flatten(0, 1).index_select(0, which),
+        gradients.flatten(0, 1).index_select(0, which),
+        log_density.flatten().index_select(0, which).unsqueeze(-1),
+        log_ratio.flatten().index_select(0, which).unsqueeze(-1),
     ]
-    half.chosen = torch.where((arrival < half.arrival).unsqueeze(-1), torch.cat(leaf, -1), half.chosen)
-    half.arrival = torch.minimum(arrival, half.arrival)
-    half.log_weight = torch.logaddexp(half.log_weight, log_ratio.logsumexp(0))
-    half.point, half.momentum, half.gradient = points[-1], momenta[-1], gradients[-1]
-    return stretch, ends_here.any(0)
+    grown = _NewHalf(points[-1], momenta[-1], gradients[-1], torch.cat(chosen, -1), log_weight)
+    if half is not None:
+        grown.log_weight = torch.logaddexp(half.log_weight, log_weight)
+        taken = _log_uniform(log_weight, generator) < log_weight - grown.log_weight
+        grown.chosen = torch.where(taken.unsqueeze(-1), grown.chosen, half.chosen)
+    return grown, stretch, ends_here.any(0)
 
 
-def _attach(trees: _Trees, half: _NewHalf, stretch: _Stretch, generator: torch.Generator) -> torch.Tensor:
-    """Add the new half to the trees; return where the whole turns back."""
-    p = trees.total.shape[1]
-    # Seen in the direction of growth, the old trajectory starts at its far end, whose momentum points the other way.
-    sign = (2 * trees.side - 1).unsqueeze(-1)
-    old = _Stretch(sign * trees.total, -trees.end(1 - trees.side)[:, p : 2 * p], trees.end(trees.side)[:, p : 2 * p])
-    whole, turned = _join(old, stretch)
-    trees.total = sign * whole.total
-    trees.set_end(torch.cat([half.point, half.momentum, half.gradient], -1))
-    uniform = torch.rand(turned.shape, generator=generator, dtype=half.point.dtype, device=half.point.device)
-    taken = uniform.log() < half.log_weight - trees.log_weight  # biased towards the new, whatever the weights
-    chosen, depth = trees.results[:, : 2 * p + 2], trees.results[:, 2 * p + 2]
+def _choose(log_weights: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose a leaf of each chain with probability proportional to its weight.
+
+    Args:
+        log_weights: ``(leaves, chains)``.
+        generator: Random numbers.
+
+    Returns:
+        Indices into the flattened leaves, and the log of the summed weights; ``(chains,)`` each.
+    """
+    largest = log_weights.amax(0)
+    cumulative = (log_weights - largest).exp_().cumsum(0)
+    total = cumulative[-1]
+    uniform = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device)
+    leaf = (cumulative[:-1] <= uniform * total).sum(0)
+    chains = torch.arange(len(total), dtype=torch.int64, device=total.device)
+    return leaf * len(total) + chains, largest + total.log()
+
+
+def _attach(
+    trees: _Trees, half: _NewHalf, stretch: _Stretch, complete: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Add the new half to the trees in which it is complete (to others, which end, it may do anything but be chosen).
+
+    Returns:
+        Where the whole turns back.
+    """
+    # The old trajectory starts at its back, whose momentum points outwards, the other way.
+    whole, turned = _join(_Stretch(trees.total, -trees.end(1)[1], trees.end(0)[1]), stretch)
+    trees.total = whole.total
+    torch.cat([half.point, half.momentum, half.gradient], -1, out=trees.ends[:, 0])
+    # Biased towards the new: with the probability min(1, ratio of weights), and not its share.
+    taken = complete & (_log_uniform(half.log_weight, generator) < half.log_weight - trees.log_weight)
+    size = half.chosen.shape[1]
+    chosen, doublings = trees.results[:, :size], trees.results[:, size]
     chosen.copy_(torch.where(taken.unsqueeze(-1), half.chosen, chosen))
-    depth += 1
+    doublings += complete
     trees.log_weight = torch.logaddexp(trees.log_weight, half.log_weight)
     return turned
 
@@ -298,29 +315,38 @@ def _fold(momenta: torch.Tensor) -> tuple[_Stretch, torch.Tensor]:
         The stretch, and where one that turns back has its last leaf, ``(leaves, chains)``.
     """
     turns_here = torch.zeros(momenta.shape[:2], dtype=torch.bool, device=momenta.device)
-    stretches, length = _Stretch(momenta, momenta, momenta), 1
+    total = first = last = momenta
+    length = 1
     while length < len(momenta):
-        left, right = (_Stretch(*(part[offset::2] for part in stretches)) for offset in (0, 1))
-        stretches, turned = _join(left, right, of_leaves=length == 1)
+        left, right = (_Stretch(total[one::2], first[one::2], last[one::2]) for one in (0, 1))
+        whole, turned = _join(left, right, of_leaves=length == 1)
+        total, first, last = whole.total, whole.first, whole.last
         length *= 2
         turns_here[length - 1 :: length] |= turned
-    return _Stretch(*(part[0] for part in stretches)), turns_here
+    return _Stretch(total[0], first[0], last[0]), turns_here
 
 
 def _join(left: _Stretch, right: _Stretch, of_leaves: bool = False) -> tuple[_Stretch, torch.Tensor]:
     """Join two stretches, one after the other; say where the whole, or one with its neighbour's nearest leaf, turns."""
     whole = _Stretch(left.total + right.total, left.first, right.last)
-    turned = _turns(whole)
+    forward = _forward(whole.total, left.first, right.last)
     if not of_leaves:  # for two leaves, these are the whole again
-        turned |= _turns(_Stretch(left.total + right.first, left.first, right.first))
-        turned |= _turns(_Stretch(left.last + right.total, left.last, right.last))
-    return whole, turned
+        forward = torch.minimum(forward, _forward(left.total + right.first, left.first, right.first))
+        forward = torch.minimum(forward, _forward(left.last + right.total, left.last, right.last))
+    return whole, forward <= 0.0
 
 
-def _turns(stretch: _Stretch) -> torch.Tensor:
-    """Say where the sum of the momenta does not point forward at both ends."""
-    start, end = (torch.linalg.vecdot(stretch.total, momentum) for momentum in (stretch.first, stretch.last))
-    return torch.minimum(start, end) <= 0.0
+def _forward(total: torch.Tensor, first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """Return how far a sum of momenta points forward, at the end where it does so less."""
+    return torch.minimum(torch.linalg.vecdot(total, first), torch.linalg.vecdot(total, last))
+
+
+def _coins(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(2, rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+
+
+def _log_uniform(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device).log_()
 
 
 def _write_finished(trees: _Trees, ended: torch.Tensor, finished: torch.Tensor) -> torch.Tensor | None:
