@@ -1,7 +1,6 @@
 """Rows: what is taken, what is refused and how it is named, files, and the built-in data."""
 
 import pickle
-import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import torch
 from fresh_process import modules_after
 from pyarrow import parquet
 
+from bayesreg import tables
 from bayesreg.data import (
     RegressionData,
     load_diabetes,
@@ -19,7 +19,6 @@ from bayesreg.data import (
     require_rows,
     simulate_weight_decay,
 )
-from bayesreg.moments import Moments
 
 FRAME = pd.DataFrame({"size": [1.5, 2.5, -3.0, 0.1], "rooms": [1, 2, 3, 2], "price": [10.0, 20.0, 1 / 3, 5e-324]})
 
@@ -434,19 +433,11 @@ def test_importing_brings_neither_torch_nor_pandas():
     assert not {"torch", "pandas", "sklearn"} & modules_after("import bayesreg.data, bayesreg.moments")
 
 
-def test_reading_in_batches_holds_few_copies_of_one_batch(tmp_path):
-    random, rows = np.random.default_rng(0), 10_000
-    numbers = random.standard_normal((8 * rows, 21))
-    pd.DataFrame(numbers, columns=[f"x{j}" for j in range(20)] + ["y"]).to_parquet(tmp_path / "long.parquet")
-    Moments.from_batches(read_batches(tmp_path / "long.parquet", "y", rows=100))  # imports
-    expected = Moments.from_data(RegressionData(numbers[:, :-1], numbers[:, -1]))
-    size = rows * 21 * 8
-    tracemalloc.start()
-    try:
-        moments = Moments.from_batches(read_batches(tmp_path / "long.parquet", "y", rows=rows))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert moments.num_rows == 8 * rows
-    np.testing.assert_allclose(moments.Sxx, expected.Sxx, rtol=1e-12, atol=1e-9)
-    assert size < peak < 3.5 * size
+@pytest.mark.parametrize(("rows", "expected"), [(20, [20, 20, 10]), (7, [7] * 7 + [1]), (50, [50]), (60, [50])])
+def test_batches_are_as_long_as_asked_whatever_the_parts_they_are_decoded_in(rows, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_DECODED_ROWS", 8)
+    frame = pd.DataFrame({"x": np.arange(50.0), "y": 2.0})
+    frame.to_parquet(tmp_path / "parts.parquet", row_group_size=13)
+    batches = list(read_batches(tmp_path / "parts.parquet", "y", rows))
+    assert [batch.num_rows for batch in batches] == expected
+    assert np.concatenate([batch.features[:, 0] for batch in batches]).tolist() == list(range(50))
