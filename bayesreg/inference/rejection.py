@@ -71,7 +71,10 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     reason = why_not(target.model) or _why_no_envelope(target)
     if reason is not None:
         raise EngineCannot(reason)
-    proposal = _Proposal(target)
+    try:
+        proposal = _Proposal(target)
+    except ValueError as error:  # the envelope has more mass than the posterior, and its tails may be too heavy
+        raise EngineCannot(f"rejection finds no table of the scales for its envelope: {error}") from error
     # Its own random numbers: a chain of the same seed does not depend on it but through its block size.
     pilot = torch.Generator(target.device).manual_seed(chain_seed(0, 0))
     acceptance = float(proposal(_PILOT, pilot)[1].exp().mean())
