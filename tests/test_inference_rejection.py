@@ -141,6 +141,16 @@ def test_diabetes_against_an_independent_gibbs_sampler():
     assert 0.3 < result.details["acceptance"] < 0.45
 
 
+def test_a_learned_prior_scale_keeps_its_envelope_low_where_many_weights_are_well_determined():
+    """Where t is not the best, the envelope's mass goes to narrow priors, as f^-d, and nothing is kept."""
+    random = np.random.default_rng(0)
+    features = random.standard_normal((3000, 40))
+    weights = random.laplace(size=40) * 0.25
+    rows = br.RegressionData(features, features @ weights + random.standard_normal(3000))
+    result = run(br.LinearRegression(br.LaplacePrior(HALF_NORMAL), HALF_NORMAL), rows, draws=200)
+    assert result.details["acceptance"] > 0.3
+
+
 def test_lp_and_intercept_belong_to_the_draw():
     model, rows = CASES["both learned"][:2]
     target = model.target(rows)

@@ -179,8 +179,10 @@ class Envelope:
         widths = {"noise_scale": 2.0 / math.sqrt(2.0 * max(self._power, 1)), "prior_scale": 1.0 / math.sqrt(
             self._spectrum.num_features)}  # fmt: skip
         reach = min(_REACH * math.hypot(*(widths[name] for name in target.learned_scales)), _FARTHEST)
-        count = max(1, math.ceil(reach / _STEP))
-        return centre + _STEP * np.arange(-count, count + 1)
+        below = max(1, math.ceil(reach / _STEP))
+        # Up to the largest useful strength: without the best t there, m grows faster than the evidence falls.
+        highest = max(reach, float(self._log_largest) - centre) if target.learned_scales else 0.0
+        return centre + _STEP * np.arange(-below, max(1, math.ceil(min(highest, 100.0) / _STEP)) + 1)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.tensor(array, **self._like)
