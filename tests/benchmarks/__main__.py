@@ -71,10 +71,10 @@ def _on_design(problems: list[Problem], folder: Path, asked: argparse.Namespace)
         np.save(file, part)
     records = []
     for problem in problems:
-        print(f"{problem.name}: {problem.describe()}", flush=True)
+        _say(f"{problem.name}: {problem.describe()}")
         if asked.references:
             if problem.prior == "laplace":
-                make_references.make(problem, files, ROOT)
+                make_references.make(problem, files, ROOT, _say)
             continue
         stored = references(problem, rows)
         for source, reference in stored.items():
@@ -84,8 +84,12 @@ def _on_design(problems: list[Problem], folder: Path, asked: argparse.Namespace)
             return folder / f"{problem.name} {not_its_own(stored, contestant)}.npz"
 
         chosen = [one for one in contestants(problem) if _is_chosen(one, asked)]
-        records += measure.measure(problem, chosen, path, files, asked.device, asked.repeats, ROOT)
+        records += measure.measure(problem, chosen, path, files, asked.device, asked.repeats, ROOT, _say)
     return records
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _is_chosen(contestant: Contestant, asked: argparse.Namespace) -> bool:

@@ -18,6 +18,7 @@ WANTED_ESS = 10_000
 SECONDS = 20.0
 MOST_ROUNDS = 12
 # What a first run may take with imports and compile before its process is ended.
+_PARTS = (("import_seconds", "imports"), ("compile_seconds", "compile"), ("seconds", "first run"))
 PATIENCE = LONGEST_RUN + 120.0
 
 
@@ -107,6 +108,7 @@ def measure(
             "reference": str(reference_path(contestant)),
         }
         processes.append(Process(contestant, request, root))
+        say(f"  {contestant.name}: {started(processes[-1])}")
     seed = 0
     while any(process.wants_more(repeats) for process in processes):
         seed += 1
@@ -175,6 +177,14 @@ def figures(first: dict, runs: list[dict], moments: list[dict]) -> dict:
         "info": runs[-1]["info"],
         "runs": runs,
     }
+
+
+def started(process: Process) -> str:
+    """Return a first run in a line of progress."""
+    if process.not_run:
+        return f"not run: {process.not_run}"
+    parts = [f"{process.first[key]:.2f} s {word}" for key, word in _PARTS]
+    return ", ".join(parts) + f", ESS {process.first['ess']:,.0f}"
 
 
 def summary(found: dict) -> str:
