@@ -32,7 +32,7 @@ def laplace_gibbs_with_scales(features, target, noise, prior_scale, scans, seed,
     """Draw weights, intercept, noise scale and prior scale by Gibbs sampling of each given the others.
 
     Nothing is integrated out and nothing is centred: the intercept is one more column, with a flat prior, and the
-    learned scales are drawn by the inverse distribution function from a table over 10 decades. A scale is a number, or
+    learned scales are drawn by the inverse distribution function from a table over 8 decades. A scale is a number, or
     the log density of its prior as a function of an array.
 
     Returns:
@@ -41,7 +41,7 @@ def laplace_gibbs_with_scales(features, target, noise, prior_scale, scans, seed,
     random = np.random.default_rng(seed)
     num_rows, num_features = features.shape
     rows = np.c_[features, np.ones(num_rows)]
-    table = np.geomspace(1e-6, 1e4, 4001)
+    table = np.geomspace(1e-5, 1e3, 1501)
 
     def draw_scale(prior, power, coefficient, order):
         """Draw from prior(s) s^-power exp(-coefficient / s^order)."""

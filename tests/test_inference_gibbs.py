@@ -194,6 +194,52 @@ def test_chains_may_have_data_sets_of_their_own():
         torch.testing.assert_close(together[chain], scans(projections[chain], residuals[chain])[chain])
 
 
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("learned", [(True, True), (True, False), (False, True)])
+def test_scans_keep_the_joint_law_of_parameters_and_data(learned, relative):
+    """Parameters from their prior, a data set from them for each chain: the parameters are posterior draws, and stay.
+
+    Source: Geweke, Getting It Right, JASA 99 (2004).
+    """
+    chains, d, degrees = 20_000, 5, 6
+    random = np.random.default_rng(5)
+    laws = scipy.stats.lognorm(0.5, scale=0.7), scipy.stats.lognorm(0.4, scale=1.2)
+    noise, prior_scale = (
+        law.rvs(chains, random) if one else np.ones(chains) for law, one in zip(laws, learned, strict=True)
+    )
+    factor = prior_scale * noise if relative else prior_scale
+    variances, design = random.exponential(2.0, (chains, d)), random.standard_normal((3, d))
+    values = np.sqrt(variances) * random.standard_normal((chains, d))
+    projections = factor[:, None] * values @ design.T + noise[:, None] * random.standard_normal((chains, 3))
+    residuals = noise**2 * random.chisquare(degrees - 3, chains)
+
+    priors = [LearnedScale(dist.LogNormal(np.log(law.median()), law.args[0])) for law in laws]
+    priors = [prior if one else None for prior, one in zip(priors, learned, strict=True)]
+    tensors = [torch.tensor(array, **ON) for array in (design, projections, residuals)]
+    mixture = ScaleMixture(SpannedData(*tensors, degrees), *priors, relative, chains)
+    state = MixtureState(*(torch.tensor(array, **ON) for array in (variances, np.log(noise), np.log(factor))))
+    source = generator()
+    for _ in range(3):
+        mixture.draw_weights(state, source, learn=False)
+        weights = (state.standardised * state.log_factor.exp().unsqueeze(-1)).numpy()
+        mixture.draw_variances(state, source, learn=False)
+    noise_now, factor_now, now = (x.numpy() for x in (state.log_noise.exp(), state.log_factor.exp(), state.variances))
+    scales = [noise_now, factor_now / noise_now if relative else factor_now]
+    for law, one, scale, start in zip(laws, learned, scales, (noise, prior_scale), strict=True):
+        if one:
+            assert scipy.stats.kstest(scale, law.cdf).pvalue > 1e-3
+            assert (np.abs(scale / start - 1.0) > 1e-6).mean() > 0.1
+        else:
+            np.testing.assert_allclose(scale, 1.0)
+    values = weights / factor_now[:, None]
+    assert scipy.stats.kstest(values.ravel(), "laplace").pvalue > 1e-3
+    assert scipy.stats.kstest(now.ravel(), scipy.stats.expon(scale=2.0).cdf).pvalue > 1e-3
+    assert scipy.stats.kstest((values / np.sqrt(now)).ravel(), "norm").pvalue > 1e-3
+    misfits = (projections - weights @ design.T) / noise_now[:, None]
+    assert scipy.stats.kstest(misfits.ravel(), "norm").pvalue > 1e-3
+    assert scipy.stats.kstest(residuals / noise_now**2, scipy.stats.chi2(degrees - 3).cdf).pvalue > 1e-3
+
+
 # --- the posterior
 
 
@@ -316,7 +362,7 @@ def test_against_a_gibbs_sampler_that_integrates_nothing_out(name):
     data = small_data(rows, 8, seed=4, noise=0.8)
     prior = br.LaplacePrior(dist.LogNormal(0.0, 0.5) if callable(scale) else scale, relative_to_noise=relative)
     model = br.LinearRegression(prior, dist.HalfNormal(1.0))
-    slow = laplace_gibbs_with_scales(data.features, data.target, noise, scale, 4000, 0, relative)
+    slow = laplace_gibbs_with_scales(data.features, data.target, noise, scale, 6000, 0, relative)
     draws = run(model, data, draws=500, chains=32).draws
     found = [draws["weights"], draws["intercept"].unsqueeze(-1), draws["noise_scale"].log().unsqueeze(-1)]
     expected = np.c_[slow[:, :-2], np.log(slow[:, -2])]
