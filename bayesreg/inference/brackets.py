@@ -2,7 +2,9 @@
 
 A bracket grows where its end is still within `DEPTH` nats of the peak, and is cut to the nodes that are, and one more
 on either side. Of a log-concave density this cuts off nothing: what a coarse grid sees of the peak is too low, not too
-high. The coordinates are logarithms or logits of scales, so their range is bounded.
+high. It is too low by no more than the larger fall from the highest node to the next, as a concave function stays below
+its chords' continuation; so a row that cannot come near the highest is left as it is. The coordinates are logarithms or
+logits of scales, so their range is bounded.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def around(centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def search(
     evaluate: Callable[[torch.Tensor], torch.Tensor], lower: torch.Tensor, upper: torch.Tensor, nodes: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Bracket, row by row, where a log density is within `DEPTH` of its peak.
+    """Bracket, row by row, where a log density is within `DEPTH` of its row's peak.
+
+    The rows belong to one density: those more than `DEPTH` below the highest have no bracket to speak of.
 
     Args:
         evaluate: Takes points ``(rows, nodes)``; the log density there.
@@ -44,6 +48,7 @@ def search(
         The lower and the upper ends, and the largest log density seen, ``(rows,)`` each.
     """
     index = torch.arange(nodes, dtype=lower.dtype, device=lower.device)
+    hopeless = torch.zeros(lower.shape, dtype=torch.bool, device=lower.device)
     for _ in range(_MOST_SEARCHES):
         width = upper - lower
         step = width / (nodes - 1)
@@ -56,6 +61,13 @@ def search(
         above = torch.where(last == nodes - 1, upper + width, lower + (last + 1) * step).clamp_max(FARTHEST)
         settled = (below >= lower) & (above <= upper) & (above - below > (1.0 - _WORTH_CUTTING) * width)
         lower, upper = below, above
-        if bool(settled.all()):
+        inside = (first > 0) & (last < nodes - 1)
+        falls = highest.unsqueeze(-1) - values.gather(-1, _beside(values.argmax(-1), nodes))
+        hopeless |= inside & (highest + falls.amax(-1) < highest.amax() - DEPTH)
+        if bool((settled | hopeless).all()):
             break
     return lower, upper, highest
+
+
+def _beside(node: torch.Tensor, nodes: int) -> torch.Tensor:
+    return torch.stack([(node - 1).clamp_min(0), (node + 1).clamp_max(nodes - 1)], -1)

@@ -8,20 +8,29 @@ mean m(x) and standard deviation d(x) that are linear in between,
 
     q(x, y) = M(x) [ (1 - h) g_k(z) + h g_{k+1}(z) ] / d(x),        z = (y - m(x)) / d(x),
 
-with M(x) the linear interpolation of the rows' masses. It is what rejection proposes; where the density is smooth it is
-right to second order in the steps.
+with M(x) the linear interpolation of the rows' masses. Where the density is smooth it is right to second order in the
+steps. To be an envelope for rejection, each cell between two rows is raised by how far the density is above it in the
+middles of its cells, where the interpolation is at its worst.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LOWEST = -1e300
 _SMALLEST_SD = 1e-3
 # Rounding may put a draw so far (in nodes) beyond the row that it is from.
 _MARGIN = 1e-9
+# An envelope is at least this much above the interpolation; what lies so many nats below the peak, a mass of about
+# 1e-12, need not be under it.
+_LEAST_LIFT, _LARGEST_LIFT = 0.01, 50.0
+_DEPTH = 28.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,27 +40,32 @@ class Proposals:
     Attributes:
         outer: x, any shape.
         inner: y, of the same shape.
-        log_density: log q(x, y), up to the constant of the mixture's masses.
+        log_envelope: The log of the envelope there, on the scale of the table's values.
     """
 
     outer: torch.Tensor
     inner: torch.Tensor
-    log_density: torch.Tensor
+    log_envelope: torch.Tensor
 
 
 class RowMixture:
     """The interpolation of a table by rows; a table of one row has no outer coordinate.
 
     Args:
+        log_density: Takes x and y, which broadcast, and returns the log density there.
         outer_lower: x of the first row.
         outer_step: How far the rows are apart.
         lower: y of each row's first node ``(rows,)``.
         steps: How far a row's nodes are apart ``(rows,)``.
-        values: The log density at the nodes, times the row's step, up to a constant ``(rows, nodes)``.
+        values: The log density at the nodes, plus the log of the row's step ``(rows, nodes)``.
+
+    Attributes:
+        acceptance: About the share of draws that is under the density.
     """
 
     def __init__(
         self,
+        log_density: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
         outer_lower: torch.Tensor,
         outer_step: torch.Tensor,
         lower: torch.Tensor,
@@ -68,9 +82,8 @@ class RowMixture:
         totals = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
         weights /= totals
         log_masses = (totals.log() + highest).squeeze(-1)
-        #: The log of the factor by which the largest row's mass is divided.
-        self.log_scale = log_masses.max()
-        self._masses = (log_masses - self.log_scale).exp()
+        self._log_scale = log_masses.max()
+        self._masses = (log_masses - self._log_scale).exp()
         # In nodes: means, standard deviations (any unit does that is the same for near rows), the density of z.
         self._mean_nodes = weights @ index
         self._sd_nodes = (
@@ -79,34 +92,51 @@ class RowMixture:
         self._heights = (heights / totals * self._sd_nodes.unsqueeze(-1)).flatten()
         self._means = lower + steps * self._mean_nodes
         self._sds = steps * self._sd_nodes
-        row_weights = self._masses.clone()
-        row_weights[[0, -1]] *= 0.5
-        self._row_cumulative = row_weights.cumsum(-1)
         # Row k's distribution function goes from k to k + 1: one increasing sequence to search in.
         numbers = torch.arange(self._rows, dtype=values.dtype, device=values.device).unsqueeze(-1)
         self._cumulative = (weights.cumsum(-1) + numbers).flatten()
+        self._lifts = torch.zeros(max(self._rows - 1, 1), dtype=values.dtype, device=values.device)
+        self._lift(log_density)
+
+    def _lift(self, log_density: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        """Raise each cell between two rows to where the density is not above it."""
+        middles = torch.arange(self._nodes - 1, dtype=self._masses.dtype, device=self._masses.device) + 0.5
+        if self._rows == 1:
+            worst = self._at(None, None, ((middles - self._mean_nodes) / self._sd_nodes).unsqueeze(0))
+        else:
+            middles = middles[::2]  # neighbours along a row hardly differ
+            base = torch.arange(self._rows - 1, dtype=torch.int64, device=self._masses.device).unsqueeze(-1)
+            share = torch.full((1, 1), 0.5, dtype=self._masses.dtype, device=self._masses.device)
+            worst = self._at(base, share, (middles - self._mean_nodes[base]) / self._sd_nodes[base])
+        log_heights = log_density(worst.outer, worst.inner)
+        above = torch.where(log_heights > log_heights.amax() - _DEPTH, log_heights - worst.log_envelope, 0.0)
+        self._lifts = above.amax(-1).clamp(_LEAST_LIFT, _LARGEST_LIFT)
+        factors = self._lifts.exp()
+        # A cell's linear density is that of its two ends, each falling to 0 at the other.
+        ends = torch.stack([self._masses[:-1], self._masses[1:]], -1) if self._rows > 1 else self._masses.unsqueeze(-1)
+        lifted = factors.unsqueeze(-1) * ends
+        self._cell_cumulative = lifted.flatten().cumsum(-1)
+        self.acceptance = float(ends.sum() / lifted.sum())
 
     def draw(self, size: int, generator: torch.Generator) -> Proposals:
-        """Draw independently.
+        """Draw from the envelope, independently.
 
         Args:
             size: How many.
             generator: The source of randomness.
 
         Returns:
-            Coordinates ``(size,)`` and the density there.
+            Coordinates ``(size,)`` and the envelope there; the outer one is a single number in a table of one row.
         """
         like = {"generator": generator, "dtype": self._heights.dtype, "device": self._heights.device}
-        if self._rows == 1:
-            uniform = torch.rand((3, size), **like)
-            row, base, share = None, None, None
-        else:
-            uniform = torch.rand((7, size), **like)
-            last = self._rows - 1
-            node = torch.searchsorted(self._row_cumulative, uniform[3] * self._row_cumulative[-1], right=True)
-            position = _step_from(node.clamp_max(last), uniform[4], uniform[5], last)
-            base = position.to(torch.int64).clamp_max(last - 1)
-            share = position - base
+        uniform = torch.rand((3 if self._rows == 1 else 7, size), **like)
+        row, base, share = None, None, None
+        if self._rows > 1:
+            end = torch.searchsorted(self._cell_cumulative, uniform[3] * self._cell_cumulative[-1], right=True)
+            end = end.clamp_max(2 * self._rows - 3)
+            base, upper = end // 2, end % 2
+            away = torch.minimum(uniform[4], uniform[5])
+            share = torch.where(upper == 1, 1.0 - away, away)
             row = base + (uniform[6] < share)
         last = self._nodes - 1
         if row is None:
@@ -116,39 +146,21 @@ class RowMixture:
             node = torch.searchsorted(self._cumulative, uniform[0] + row, right=True) - self._nodes * row
             mean, sd = self._mean_nodes[row], self._sd_nodes[row]
         position = _step_from(node.clamp(0, last), uniform[1], uniform[2], last)
-        return self.at(base, share, (position - mean) / sd)
+        return self._at(base, share, (position - mean) / sd)
 
-    def at(self, base: torch.Tensor | None, share: torch.Tensor | None, standard: torch.Tensor) -> Proposals:
-        """Return the coordinates and the density between two rows.
-
-        Args:
-            base: k, the row before; None in a table of one row.
-            share: h, the share of the way to the next.
-            standard: z, of a shape that the two broadcast to.
-
-        Returns:
-            The coordinates, and the density there.
-        """
+    def _at(self, base: torch.Tensor | None, share: torch.Tensor | None, standard: torch.Tensor) -> Proposals:
+        """Return the coordinates and the envelope at z, the share h of the way from row k (None: the only one)."""
         if base is None:
             density = self._height(None, standard)
             inner = self._means + self._sds * standard
-            return Proposals(self._outer_lower, inner, density.log() - self._sds.log() + self.log_scale)
+            return Proposals(self._outer_lower, inner, (density / self._sds).log() + (self._log_scale + self._lifts))
         after = base + 1
         density = torch.lerp(self._height(base, standard), self._height(after, standard), share)
         mass = torch.lerp(self._masses[base], self._masses[after], share)
         sd = torch.lerp(self._sds[base], self._sds[after], share)
         inner = torch.lerp(self._means[base], self._means[after], share) + sd * standard
         outer = self._outer_lower + (base + share) * self._outer_step
-        return Proposals(outer, inner, (density * mass / sd).log() + self.log_scale)
-
-    def midpoints(self) -> Proposals:
-        """Return what is farthest from the nodes: the middles of the cells, where interpolation is at its worst."""
-        middles = torch.arange(self._nodes - 1, dtype=self._heights.dtype, device=self._heights.device) + 0.5
-        if self._rows == 1:
-            return self.at(None, None, (middles - self._mean_nodes) / self._sd_nodes)
-        base = torch.arange(self._rows - 1, dtype=torch.int64, device=self._heights.device).unsqueeze(-1)
-        share = torch.full((1, 1), 0.5, dtype=self._heights.dtype, device=self._heights.device)
-        return self.at(base, share, (middles - self._mean_nodes[base]) / self._sd_nodes[base])
+        return Proposals(outer, inner, (density * mass / sd).log() + (self._log_scale + self._lifts[base]))
 
     def _height(self, row: torch.Tensor | None, standard: torch.Tensor) -> torch.Tensor:
         """Return the density of z in a row, 0 beyond its ends."""

@@ -46,9 +46,8 @@ _FEWEST_NODES = 129
 _MOST_NODES = 2**21
 # A search sees the largest value to within a node, and what is beside it: humps may be far narrower than the step.
 _OUTER_SEARCH_NODES, _INNER_SEARCH_NODES = 65, 33
-# How far the density may be above what proposes; where it is within e^-28 of its peak, a mass of about 1e-12.
-_LARGEST_CEILING = 1.5
-_LEAST_DENSITY = 28.0
+# Rows are added until this share of the proposals is kept.
+_LEAST_ACCEPTANCE = 0.7
 _MOST_PROPOSALS = 100
 
 
@@ -129,7 +128,7 @@ class ScaleTable:
                     f"{_MOST_PROPOSALS} a draw): their posterior is too narrow for its table. Give the scales priors "
                     "with less weight at the ends, such as dist.HalfNormal(1.0), or sample by method='pyro-nuts'."
                 )
-            count = int(1.02 * self._ceiling * missing) + 20
+            count = int(1.02 * missing / self._mixture.acceptance) + 20
             kept.append(self._draw_batch(count, generator))
             missing, proposed = missing - kept[-1].shape[-1], proposed + count
         outer, inner, log_density = (torch.cat(kept, -1) if len(kept) > 1 else kept[0])[:, :size]
@@ -192,9 +191,11 @@ class ScaleTable:
             )
             most = math.prod(finer) > _MOST_NODES
             if finer == nodes or most:
-                self._prepare_draws()
+                self._mixture = RowMixture(
+                    self._log_density, self._outer_lower, self._outer_step, self._lower, self._steps, self._values
+                )
                 # Rows that differ from the next are not interpolated well, however well they are summed.
-                if not self._both or self._ceiling <= _LARGEST_CEILING or most:
+                if not self._both or self._mixture.acceptance >= _LEAST_ACCEPTANCE or most:
                     break
                 finer = (2 * nodes[0] - 1, nodes[1])
                 if math.prod(finer) > _MOST_NODES:
@@ -298,20 +299,11 @@ class ScaleTable:
 
     # --- the draws
 
-    def _prepare_draws(self) -> None:
-        self._mixture = RowMixture(self._outer_lower, self._outer_step, self._lower, self._steps, self._values)
-        worst = self._mixture.midpoints()
-        log_density = self._log_density(worst.outer, worst.inner)
-        matters = log_density > log_density.amax() - _LEAST_DENSITY
-        above = torch.where(matters, log_density - worst.log_density, 0.0)
-        self._ceiling = max(1.01, math.exp(min(float(above.amax()), 700.0)))
-
     def _draw_batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
         """Propose that many pairs of coordinates; return those that rejection keeps, with their log density."""
         proposed = self._mixture.draw(size, generator)
         log_density = self._log_density(proposed.outer, proposed.inner)
-        uniform = torch.rand(size, generator=generator, **self._like)
-        accept = uniform * self._ceiling <= (log_density - proposed.log_density).exp()
+        accept = torch.rand(size, generator=generator, **self._like) <= (log_density - proposed.log_envelope).exp()
         return torch.stack([proposed.outer.expand(size), proposed.inner, log_density])[:, accept]
 
 
