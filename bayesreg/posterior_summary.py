@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
+from bayesreg.diagnostics import Chains, diagnose
+from bayesreg.ranks import quantile
+
 INTERVALS = ("eti", "hdi")
-_FEWEST_DRAWS = 4  # of one chain: below, neither half of it has a variance
 
 
 def scalar_names(draws: Mapping[str, torch.Tensor], feature_names: Sequence[str]) -> list[str]:
@@ -44,14 +47,9 @@ def interval_bounds(values: np.ndarray, interval: float, kind: str) -> tuple[np.
         >>> interval_bounds(np.array([0.0, 1.0, 2.0, 3.0, 10.0]), 0.5, "hdi")
         (np.float64(0.0), np.float64(2.0))
     """
-    if kind == "eti":
-        lower, upper = np.quantile(values, [(1.0 - interval) / 2.0, (1.0 + interval) / 2.0], axis=0)
-        return lower, upper
-    ordered = np.sort(values, axis=0)
-    steps = int(np.floor(interval * len(ordered)))
-    width = ordered[steps:] - ordered[: len(ordered) - steps]
-    first = np.argmin(width, axis=0)[None]
-    return np.take_along_axis(ordered, first, 0)[0], np.take_along_axis(ordered, first + steps, 0)[0]
+    ordered = torch.from_numpy(np.sort(np.moveaxis(values, 0, -1), axis=-1))
+    bounds = _bounds(ordered, interval, kind).numpy()
+    return bounds[..., 0][()], bounds[..., 1][()]
 
 
 def check_interval(interval: float, kind: str) -> None:
@@ -88,35 +86,52 @@ def summarize(
         The table.
     """
     check_interval(interval, kind)
-    blocks = [values if values.ndim == 3 else values[..., None] for values in draws.values()]
-    values = torch.cat(blocks, dim=-1).numpy()
-    pooled = values.reshape(-1, values.shape[-1])
-    lower, upper = interval_bounds(pooled, interval, kind)
-    mean = pooled.mean(axis=0)
-    sd = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else np.full(values.shape[-1], np.nan)
+    mean, sd, bounds, ess_bulk, ess_tail, mcse_mean, r_hat = _diagnose(
+        draws,
+        Chains.mean,
+        Chains.sd,
+        lambda chains: chains.in_given_units(_bounds(chains.ascending[0], interval, kind)),
+        Chains.ess_bulk,
+        Chains.ess_tail,
+        Chains.mcse_mean,
+        Chains.r_hat,
+    )
     share = f"{100.0 * interval:g}%"
-    columns = {"mean": mean, "sd": sd, f"{kind}_{share}_lower": lower, f"{kind}_{share}_upper": upper}
-    return pd.DataFrame(columns | _diagnostics(values, sd), index=scalar_names(draws, feature_names))
+    columns = {
+        "mean": mean,
+        "sd": sd,
+        f"{kind}_{share}_lower": bounds[:, 0],
+        f"{kind}_{share}_upper": bounds[:, 1],
+        "ess_bulk": ess_bulk,
+        "ess_tail": ess_tail,
+        "mcse_mean": mcse_mean,
+        "r_hat": r_hat,
+    }
+    return pd.DataFrame(columns, index=scalar_names(draws, feature_names))
 
 
-def _diagnostics(values: np.ndarray, sd: np.ndarray) -> dict[str, np.ndarray]:
-    """Return ArviZ's diagnostics of draws ``(chain, draw, k)``, NaN where they are not defined."""
-    from bayesreg.arviz_interface import az
+def lasting_r_hat(draws: Mapping[str, torch.Tensor], feature_names: Sequence[str]) -> pd.Series:
+    """Return `bayesreg.diagnostics.Chains.lasting_r_hat` of each scalar by its name.
 
-    names = ("ess_bulk", "ess_tail", "mcse_mean", "r_hat")
-    result = {name: np.full(values.shape[-1], np.nan) for name in names}
-    num_chains, num_draws, _ = values.shape
-    moves = np.isfinite(sd) & (sd > 0)
-    if num_draws < _FEWEST_DRAWS or not moves.any():
-        return result
-    # ArviZ takes draws that spread over less than 1e-15 for a constant: they meet it in units of about their own
-    # spread, a power of 2, so that nothing is rounded.
-    exponents = np.frexp(sd[moves])[1]
-    standard = np.ldexp(values[..., moves], -exponents)
-    axes = {"chain_axis": 0, "draw_axis": 1}
-    result["ess_bulk"][moves] = az.ess(standard, method="bulk", **axes)
-    result["ess_tail"][moves] = az.ess(standard, method="tail", prob=(0.05, 0.95), **axes)
-    result["mcse_mean"][moves] = np.ldexp(az.mcse(standard, method="mean", **axes), exponents)
-    if num_chains > 1:
-        result["r_hat"][moves] = az.rhat(standard, **axes)
-    return result
+    Args:
+        draws: ``(chain, draw, d)`` and ``(chain, draw)`` tensors by name.
+        feature_names: The d names of the features.
+
+    Returns:
+        The numbers.
+    """
+    return pd.Series(_diagnose(draws, Chains.lasting_r_hat)[0], index=scalar_names(draws, feature_names))
+
+
+def _diagnose(draws: Mapping[str, torch.Tensor], *measures: Callable[[Chains], torch.Tensor]) -> list[np.ndarray]:
+    values = torch.cat([values if values.ndim == 3 else values[..., None] for values in draws.values()], dim=-1)
+    return [numbers.cpu().numpy() for numbers in diagnose(values, *measures)]
+
+
+def _bounds(ordered: torch.Tensor, interval: float, kind: str) -> torch.Tensor:
+    """Return lower and upper bounds ``(..., 2)`` of ascending draws ``(..., number)``."""
+    if kind == "eti":
+        return torch.stack([quantile(ordered, (1.0 - interval) / 2.0), quantile(ordered, (1.0 + interval) / 2.0)], -1)
+    steps = math.floor(interval * ordered.shape[-1])
+    first = (ordered[..., steps:] - ordered[..., : ordered.shape[-1] - steps]).argmin(-1, keepdim=True)
+    return ordered.gather(-1, torch.cat([first, first + steps], -1))
