@@ -79,7 +79,8 @@ def effective_sizes(draws: np.ndarray, centre: np.ndarray | None = None) -> tupl
     centre = draws.mean((0, 1)) if centre is None else centre
     both = [np.moveaxis(values, -1, 0) for values in (draws, (draws - centre) ** 2)]
     first, second = (array_stats.ess(values, chain_axis=1, draw_axis=2, method="mean") for values in both)
-    return np.atleast_1d(first), np.atleast_1d(second)
+    moves = draws.max((0, 1)) > draws.min((0, 1))  # where nothing moves ArviZ counts every draw
+    return np.where(moves, first, 0.0), np.where(moves, second, 0.0)
 
 
 def smallest_ess(draws: np.ndarray) -> tuple[float, int]:
