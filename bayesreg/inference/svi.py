@@ -1,66 +1,52 @@
-"""Variational inference by Pyro: the Gaussian closest to the posterior in the unconstrained coordinates.
+"""Variational inference: the Gaussian closest to the posterior in the unconstrained coordinates.
 
 What it maximises:
     the evidence lower bound (ELBO) over a family of Gaussians q on unconstrained points x (p,),
 
         ELBO(q) = E_q[ target.log_density(x) - log q(x) ] = log evidence - KL(q | posterior).
 
-Families (`guide`), Pyro's autoguides on the coordinates z of x = x0 + L z, which keeps each family what it is:
-    AutoMultivariateNormal          every Gaussian; L L' = H^-1 with H = target.curvature(x0), x0 = target.start()
-    AutoNormal                      independent coordinates of x (mean field); L = diag(H)^-1/2
-    AutoLowRankMultivariateNormal   diagonal plus a matrix of rank `rank`; L = diag(H)^-1/2
-    In z all scales are about 1, so one learning rate serves every problem, and the guide starts near its optimum.
+Families (`guide`), named after Pyro's autoguides:
+    AutoMultivariateNormal          every Gaussian
+    AutoNormal                      independent coordinates (mean field)
+    AutoLowRankMultivariateNormal   diagonal plus a matrix of rank `rank`
+
+How:
+    For the first two the ELBO of a regression is a closed form (`gaussian_elbo`), and is climbed by natural-gradient
+    steps without a random number in them (`gaussian_fit`). For the third, for a learned scale with bounds, and where
+    `pyro_loop` asks for it, Pyro's loop of stochastic gradients does it (`pyro_svi`): the reference.
 
 Known biases:
     q is fitted where it has mass, so it is too narrow where the family is too small: on a Gaussian posterior of
     precision P, mean field finds the right mean and sd 1/sqrt(P_jj), never above the true one. A heavy tail is cut.
 
-Stopping rule:
-    Adam at a fixed rate for a phase; its result is the average of the second half of its iterates, whose noise costs
-    about 1 / (number of steps) nats. While a phase gains on the best so far, the rate stays; if it loses, it is undone
-    and the rate halved; if it does neither, the rate is halved and the phase made twice as long. That halves what noise
-    and rate cost, so the gain that such a phase brings estimates the gain that is left. The fit has converged when that
-    and twice its standard error are below the tolerance. Both sides of a gain are evaluated on the same random numbers,
-    which makes its standard error far smaller than the ELBO's.
-
-Source:
-    Kucukelbir et al., Automatic Differentiation Variational Inference, JMLR 18 (2017); averaged iterates under falling
-    rates: Welandawe et al., arXiv:2203.15945 (2022); k-hat: Yao et al., Yes, but Did It Work?, ICML 2018.
+Sources:
+    Khan & Lin, AISTATS 2017 (natural gradients); Kucukelbir et al., JMLR 18 (2017) (the coordinates); k-hat: Yao et
+    al., Yes, but Did It Work?, ICML 2018.
 """
 
 from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable
 from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
-from pyro import poutine
-from pyro.infer import SVI, Trace_ELBO
-from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoMultivariateNormal, AutoNormal
-from pyro.infer.autoguide.initialization import init_to_value
-from pyro.poutine.util import prune_subsample_sites
 
+from bayesreg.inference import gaussian_elbo
 from bayesreg.inference.engine import EngineResult
-from bayesreg.inference.progress import progress_bar
-from bayesreg.inference.whitening import inverse_root
-from bayesreg.isolation import chain_seed, isolated, random_streams
+from bayesreg.inference.gaussian_draws import GaussianDraws
+from bayesreg.inference.gaussian_fit import fit_gaussian
+from bayesreg.inference.guides import FULL, MEAN_FIELD, check_guide
+from bayesreg.inference.importance import tail_index
+from bayesreg.isolation import chain_seed
+from bayesreg.threads import one_thread
 
-GUIDES = {
-    "AutoMultivariateNormal": AutoMultivariateNormal,
-    "AutoNormal": AutoNormal,
-    "AutoLowRankMultivariateNormal": AutoLowRankMultivariateNormal,
-}
-# The widest start is right where the curvature is; the others serve where the posterior is far from Gaussian, as with a
-# noise that may go to 0, and a guide of unit scale has mass where the density is exp(-1e6).
-_START_SCALES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-_FIRST_PHASE = 100
-_PARTICLES_OF_A_GAIN = 2_000
-_PARTICLES_OF_THE_RESULT = 10_000
+_TOLERANCE = 1e-6
+_MAX_STEPS = 1_000
+# k-hat is judged on the draws that are handed back: on no more than it needs to be known to 0.1, and where those are
+# fewer than tell it to 0.2, on draws of its own.
+_MOST_OF_KHAT = 4_000
+_FEWEST_OF_KHAT = 1_000
 
 
 def run(
@@ -71,226 +57,125 @@ def run(
     chains: int,
     seed: int,
     progress: bool = False,
-    guide: str = "AutoMultivariateNormal",
+    guide: str = FULL,
     rank: int | None = None,
+    pyro_loop: bool = False,
     num_particles: int | None = None,
-    learning_rate: float = 0.05,
-    tolerance: float = 1e-3,
-    max_steps: int = 10_000,
+    learning_rate: float | None = None,
+    tolerance: float | None = None,
+    max_steps: int | None = None,
 ) -> EngineResult:
-    """Fit a Gaussian to a target by stochastic gradients and draw from it.
+    """Fit a Gaussian to a target and draw from it.
 
     Args:
-        target: The log density: a `bayesreg.target.Target`, or anything with its methods.
+        target: The log density: a `bayesreg.target.Target`, or for Pyro's loop anything with its methods.
         draws: Independent draws a chain.
         tune: Ignored: there is no warm-up.
         chains: Number of chains; they differ in their random numbers only, and chain k does not depend on how many.
-        seed: Seed of the fit; the draws of chain k come from ``chain_seed(seed, k)``.
-        progress: Whether to show a bar on stderr.
+        seed: The draws of chain k come from ``chain_seed(seed, k)``; it seeds Pyro's loop too.
+        progress: Whether to show a bar on stderr; the closed form is done before one could be drawn.
         guide: ``"AutoMultivariateNormal"``, ``"AutoNormal"`` or ``"AutoLowRankMultivariateNormal"``.
         rank: Rank of the low-rank part; None is Pyro's sqrt(p). For that guide only.
-        num_particles: Draws that estimate a gradient; None is max(64, p).
-        learning_rate: Adam's rate in the first phase.
-        tolerance: Nats an unconstrained parameter that the fit may leave: at the default, spread evenly, means off by
-            0.045 standard deviations, or standard deviations off by 3 %.
-        max_steps: Largest number of gradient steps.
+        pyro_loop: Whether Pyro's loop fits the guide where the closed form could.
+        num_particles: For Pyro's loop, see `pyro_svi.run`.
+        learning_rate: For Pyro's loop.
+        tolerance: Nats an unconstrained parameter that the fit may leave; None is 1e-6 nats for all of them together,
+            and 1e-3 a parameter for Pyro's loop.
+        max_steps: Largest number of steps; None is 1,000, and 10,000 for Pyro's loop.
 
     Returns:
         Draws ``(chains, draws, ...)``, and the target's log density ``lp`` ``(chains, draws)``. ``details`` has
-        ``elbo`` and its standard error, ``remaining`` (nats left to gain, estimated; None: too few steps to tell)
-        against ``tolerance`` (nats), ``converged``, ``steps``, ``psis_khat`` (below 0.7: importance weights could
-        correct the draws) and seconds.
+        ``elbo`` and its standard error (0 in closed form), ``remaining`` (nats left to gain, estimated) against
+        ``tolerance`` (nats), ``converged``, ``steps``, ``psis_khat`` (below 0.7: importance weights could correct the
+        draws), ``pyro_loop`` (which of the two it was) and seconds.
 
     Raises:
         ValueError: An unknown guide, a rank that the guide has no use for or that is not in 1..p, a number out of
-            range, or no finite ELBO to start from.
+            range, an option of Pyro's loop without it, or no finite ELBO to start from.
     """
-    if guide not in GUIDES:
-        raise ValueError(f"guide must be one of {', '.join(GUIDES)}, got {guide!r}")
-    num_parameters = target.num_parameters
-    if rank is not None and (guide != "AutoLowRankMultivariateNormal" or not 1 <= rank <= num_parameters):
-        raise ValueError(f"rank is for AutoLowRankMultivariateNormal, 1 to {num_parameters}; got {rank!r} with {guide}")
-    num_particles = max(64, num_parameters) if num_particles is None else num_particles
-    for name, value in {"num_particles": num_particles, "max_steps": max_steps}.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an integer of 1 or more, got {value!r}")
-    for name, value in {"learning_rate": learning_rate, "tolerance": tolerance}.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    check_guide(guide, rank, target.num_parameters)
+    of_both = {"tolerance": tolerance, "max_steps": max_steps}
+    of_loop = {"num_particles": num_particles, "learning_rate": learning_rate}
+    why_loop = _why_loop(target, guide, pyro_loop)
+    if why_loop is not None:
+        from bayesreg.inference import pyro_svi
 
-    allowed = tolerance * num_parameters
+        given = {name: value for name, value in (of_both | of_loop).items() if value is not None}
+        result = pyro_svi.run(
+            target, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress, guide=guide, rank=rank, **given
+        )
+        return EngineResult(
+            result.draws,
+            result.sample_stats,
+            message=f"{result.message} (by Pyro's loop: {why_loop})",
+            details={**result.details, "pyro_loop": True},
+        )
+    for name, value in of_loop.items():
+        if value is not None:
+            raise ValueError(f"{name} is for Pyro's loop (pyro_loop=True); got {value!r} with the closed form")
+    return _in_closed_form(target, draws, chains, seed, guide, **of_both)
+
+
+@one_thread()
+@torch.no_grad()
+def _in_closed_form(
+    target: Any, draws: int, chains: int, seed: int, guide: str, tolerance: float | None, max_steps: int | None
+) -> EngineResult:
+    allowed = _TOLERANCE if tolerance is None else _positive(tolerance, "tolerance") * target.num_parameters
+    max_steps = _MAX_STEPS if max_steps is None else max_steps
+    if not isinstance(max_steps, int) or max_steps < 1:
+        raise ValueError(f"max_steps must be an integer of 1 or more, got {max_steps!r}")
     began = time.perf_counter()
-    with isolated(seed), pyro.validation_enabled(False), progress_bar(progress, guide, max_steps) as advance:
-        fit = _Fit(target, guide, rank)
-        steps, remaining = _optimise(fit, num_particles, learning_rate, allowed, max_steps, advance)
-        _, log_ratios = fit.particles(_PARTICLES_OF_THE_RESULT)
-        points = torch.stack([_chain(fit, draws, chain_seed(seed, chain)) for chain in range(chains)])
-        constrained, lp = target.constrain(points), target.log_density(points)
+    fit = fit_gaussian(target, mean_field=guide == MEAN_FIELD, tolerance=allowed, max_steps=max_steps)
+    source = GaussianDraws(target, fit)
+
+    def draw(num: int, own_seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return source(num, torch.Generator(target.device).manual_seed(own_seed))
+
+    by_chain = [draw(draws, chain_seed(seed, chain)) for chain in range(chains)]
+    points = torch.stack([points for points, _ in by_chain])
+    constrained, lp = target.constrain(points), target.log_density(points)
+    log_ratios = (lp - torch.stack([log_guide for _, log_guide in by_chain])).flatten()[:_MOST_OF_KHAT]
+    if len(log_ratios) < _FEWEST_OF_KHAT:
+        judged, log_guide = draw(_FEWEST_OF_KHAT, seed)
+        log_ratios = target.log_density(judged) - log_guide
+    khat = tail_index(log_ratios.cpu().numpy())
     seconds = time.perf_counter() - began
 
-    converged = remaining < allowed
-    khat = _khat(log_ratios)
-    left = f"{remaining:.2g}" if math.isfinite(remaining) else "an unknown number of"
+    steps, remaining, converged = int(fit.steps[0]), float(fit.remaining[0]), bool(fit.converged[0])
     message = (
-        f"SVI with {guide} has {'' if converged else 'not '}converged after {steps} steps: {left} nats of the ELBO may "
-        f"be left to gain (threshold {allowed:.2g}), k-hat {khat:.2f}"
+        f"SVI with {guide} in closed form has {'' if converged else 'not '}converged after {steps} steps: "
+        f"{remaining:.2g} nats of the ELBO may be left to gain (threshold {allowed:.2g}), k-hat {khat:.2f}"
     )
     return EngineResult(
         draws=constrained,
         sample_stats={"lp": lp},
-        message=message if converged else f"{message}; raise max_steps or num_particles",
+        message=message if converged else f"{message}; raise max_steps",
         details={
             "guide": guide,
-            "num_particles": num_particles,
             "steps": steps,
             "converged": converged,
             "remaining": remaining if math.isfinite(remaining) else None,
             "tolerance": allowed,
-            "elbo": float(log_ratios.mean()),
-            "elbo_standard_error": float(log_ratios.std()) / math.sqrt(len(log_ratios)),
+            "elbo": float(fit.elbos[0]),
+            "elbo_standard_error": 0.0,
             "psis_khat": khat,
+            "pyro_loop": False,
             "seconds": seconds,
         },
     )
 
 
-class _Fit:
-    """A guide over z, the one-site program that it approximates, and its parameters as one state.
-
-    The program leaves out the constant log |det L|; `particles`, where a density of x is asked for, has it.
-    """
-
-    def __init__(self, target: Any, guide: str, rank: int | None):
-        self.target = target
-        self.origin = target.start()
-        precision = target.curvature(self.origin)
-        if guide == "AutoMultivariateNormal":
-            self.factor = inverse_root(precision)
-        else:
-            self.factor = torch.diag(precision.diagonal().rsqrt())
-        self.log_volume = self.factor.diagonal().log().sum()
-        self._settings = {"rank": rank} if guide == "AutoLowRankMultivariateNormal" else {}
-        self._family = GUIDES[guide]
-        elbos = torch.stack([self._start(scale) for scale in _START_SCALES])
-        if not elbos.isfinite().any():
-            raise ValueError(
-                "svi found no finite evidence lower bound to start from: the posterior is improper, as with a learned "
-                "noise and a target that the columns fit exactly, or its density overflows round target.start()"
-            )
-        self._start(_START_SCALES[int(torch.where(elbos.isfinite(), elbos, -math.inf).argmax())])
-
-    def program(self) -> None:
-        """The target as a Pyro program over z: a flat site that can be drawn from, and the density of x as a factor."""
-        zeros = torch.zeros_like(self.origin)
-        z = pyro.sample("z", dist.Normal(zeros, torch.ones_like(zeros)).to_event(1).mask(False))
-        pyro.factor("log_density", self.target.log_density(self.points(z)))
-
-    def points(self, z: torch.Tensor) -> torch.Tensor:
-        """Return x = x0 + L z."""
-        return self.origin + z @ self.factor.mT
-
-    @torch.no_grad()
-    def particles(self, num: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw from the guide: points ``(num, p)`` and log p(x) - log q(x) ``(num,)``, whose mean is the ELBO."""
-        with pyro.plate("particles", num, device=self.origin.device):
-            trace = prune_subsample_sites(poutine.trace(self.guide).get_trace())
-        trace.compute_log_prob()
-        points = self.points(trace.nodes["z"]["value"])
-        log_guide = sum(site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample") - self.log_volume
-        return points, self.target.log_density(points) - log_guide
-
-    def state(self) -> list[torch.Tensor]:
-        """The guide's parameters, copied."""
-        return [parameter.detach().clone() for parameter in self.guide.parameters()]
-
-    @torch.no_grad()
-    def load(self, state: list[torch.Tensor]) -> None:
-        """Set the guide's parameters."""
-        for parameter, value in zip(self.guide.parameters(), state, strict=True):
-            parameter.copy_(value)
-
-    def climb(self, num_particles: int, rate: float, length: int, advance: Callable[[], None]) -> list[torch.Tensor]:
-        """Take `length` steps of Adam; the average state of their second half."""
-        loss = Trace_ELBO(num_particles=num_particles, vectorize_particles=True, max_plate_nesting=0)
-        svi = SVI(self.program, self.guide, pyro.optim.Adam({"lr": rate, "betas": (0.9, 0.99)}), loss)
-        average = None
-        for step in range(length):
-            svi.step()
-            advance()
-            if step < length // 2:
-                continue
-            if average is None:
-                average, count = self.state(), 1
-            else:
-                count += 1
-                torch._foreach_lerp_(average, [parameter.detach() for parameter in self.guide.parameters()], 1 / count)
-        return average
-
-    def gain(self, before: list[torch.Tensor], after: list[torch.Tensor], seed: int) -> tuple[float, float]:
-        """ELBO of a state less that of another, in nats, and its standard error, on common random numbers."""
-        ratios = []
-        for state in (before, after):
-            self.load(state)
-            with random_streams(seed):
-                ratios.append(self.particles(_PARTICLES_OF_A_GAIN)[1])
-        difference = ratios[1] - ratios[0]
-        return float(difference.mean()), float(difference.std()) / math.sqrt(_PARTICLES_OF_A_GAIN)
-
-    def _start(self, scale: float) -> torch.Tensor:
-        """Put a guide of this scale at z = 0; its ELBO."""
-        pyro.clear_param_store()
-        with random_streams(0):
-            origin = init_to_value(values={"z": torch.zeros_like(self.origin)})
-            self.guide = self._family(self.program, init_loc_fn=origin, init_scale=scale, **self._settings)
-            self.guide()
-            return self.particles(_PARTICLES_OF_A_GAIN)[1].mean()
+def _why_loop(target: Any, guide: str, pyro_loop: bool) -> str | None:
+    """Say why Pyro's loop does it, or None where the closed form does."""
+    if pyro_loop:
+        return "as asked"
+    if guide not in (FULL, MEAN_FIELD):
+        return f"{guide} has no closed form here"
+    return gaussian_elbo.why_not(target)
 
 
-def _optimise(
-    fit: _Fit, num_particles: int, rate: float, allowed: float, max_steps: int, advance: Callable[[], None]
-) -> tuple[int, float]:
-    """Follow the stopping rule; the number of steps and the nats that may be left to gain."""
-    steps, length, just_halved, remaining = 0, _FIRST_PHASE, False, math.inf
-    best = fit.state()
-    with warnings.catch_warnings():
-        # Pyro's word on a step into overflow, which is undone below.
-        warnings.filterwarnings("ignore", message="Encountered (NaN|infinity)")
-        while steps + length <= max_steps:
-            steps += length
-            try:
-                average = fit.climb(num_particles, rate, length, advance)
-                latest = fit.state()
-                gain, error = fit.gain(best, average, seed=steps)
-            except torch.linalg.LinAlgError:  # a low-rank guide whose parameters are not numbers
-                gain = error = math.nan
-            threshold = max(allowed, 2 * error)
-            if not gain >= -threshold:  # the rate is too high, or a step went into overflow: undo the phase
-                rate, just_halved = rate / 2, False
-                fit.load(best)
-                continue
-            best = average if gain > 0 else best
-            if just_halved:
-                remaining = abs(gain) + 2 * error
-                if remaining < allowed:
-                    break
-            if gain > threshold and not just_halved:
-                fit.load(latest)
-            else:
-                rate, length, just_halved = rate / 2, 2 * length, True
-                fit.load(best)
-    fit.load(best)
-    return steps, remaining
-
-
-def _chain(fit: _Fit, draws: int, seed: int) -> torch.Tensor:
-    with random_streams(seed):
-        return fit.particles(draws)[0]
-
-
-def _khat(log_ratios: torch.Tensor) -> float:
-    """Tail index of the importance weights p / q, by Pareto smoothing."""
-    if float(log_ratios.std()) < 1e-9:
-        return 0.0  # the guide is the posterior: its weights are equal but for rounding, and have no tail
-    from arviz_stats.base import array_stats  # takes a second to import
-
-    return float(array_stats.psislw(-log_ratios.cpu().numpy())[1])
+def _positive(value: float, name: str) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    return value
