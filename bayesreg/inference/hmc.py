@@ -45,16 +45,21 @@ _MEAN_ANGLE = math.pi / 2
 _JITTER = 0.2
 # Kicks a trajectory: at first, and at most.
 _FIRST_STEPS = 4
-_MOST_STEPS = 64
+_MOST_STEPS = 32
 # An energy error above which a trajectory has diverged, as in Stan.
 _DIVERGENCE = 1000.0
 # Iterations of a stage of the warm-up: no fewer than the first, and enough for the second number of points in all.
 _STAGE_ITERATIONS = 5
 _STAGE_POINTS = 320
-# Below this acceptance the points of a stage are still those that the chains started from, and teach nothing.
+# Below this acceptance many points of a stage are still those that it started from, and teach nothing.
 _LEAST_ACCEPTANCE = 0.5
+# A chain all of whose transitions have a lower acceptance is stuck where the steps are too long for it, which the mean
+# over all chains hides.
+_LEAST_BEST_ACCEPTANCE = 0.05
 # Where noise explains this share of a covariance's distance from the identity, there is nothing left to learn.
 _SETTLED_SHRINKAGE = 0.5
+# Standard errors by which the mean of a coordinate is off the centre for certain.
+_CLEAR_ERRORS = 3.0
 # The correlation with the starting points, which stand twice too wide, that counts as none.
 _LARGEST_MEMORY = 0.15
 # Numbers a block of transitions may hold: its momenta stay in cache.
@@ -182,22 +187,25 @@ def _warm_up(
         state, block = run_block(target, coordinates, state, steps, angles, generator, advance)
         iterations += len(angles)
         gradients += steps * len(angles)
+        evidence = _judge(block, coordinates, begin)
         # The one place where a stage waits for the device.
-        acceptance, shrinkage, memory, refined = _judge(block, coordinates, begin)
-        acceptance, shrinkage, memory = torch.stack([acceptance, shrinkage, memory]).tolist()
-        fits = recentred and shrinkage >= _SETTLED_SHRINKAGE
-        if fits and not _enough(steps, acceptance, target_acceptance):
+        acceptance, best, shrinkage, memory = evidence.numbers.tolist()
+        moving = acceptance >= _LEAST_ACCEPTANCE
+        fits = moving and recentred and shrinkage >= _SETTLED_SHRINKAGE
+        stuck = moving and recentred and len(angles) >= _STAGE_ITERATIONS and best < _LEAST_BEST_ACCEPTANCE
+        if stuck or (fits and not _enough(steps, acceptance, target_acceptance)):
             too_few = max(too_few, steps)
-        wanted = max(_steps_for(acceptance, steps, target_acceptance), too_few + 1)
+        wanted = max(_steps_for(acceptance, steps, target_acceptance), 2 * steps if stuck else too_few + 1)
         wanted = min(wanted, 2 * steps, _MOST_STEPS)
         settled = fits and memory <= largest_memory and wanted == steps
-        if acceptance >= _LEAST_ACCEPTANCE:
+        if moving:
             points = coordinates.points(state.position)
             if recentred:
-                coordinates = refined
+                coordinates = evidence.refined
                 metric = metric if fits else "pooled covariance"
             else:
-                coordinates = Coordinates(refined.centre, inverse_root(target.curvature(refined.centre)))
+                centre = evidence.refined.centre
+                coordinates = Coordinates(centre, inverse_root(target.curvature(centre)))
                 recentred = True
             position = coordinates.positions(points)
             log_density, force = evaluate(target, coordinates, position)
@@ -223,41 +231,48 @@ def _starting_state(target: Any, coordinates: Coordinates, chains: int, generato
     return State(candidates[widest, chain], force[widest, chain], log_density[widest, chain])
 
 
-def _judge(
-    block: Block, coordinates: Coordinates, begin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Coordinates]:
-    """Return what a stage says.
+@dataclass(frozen=True)
+class _Evidence:
+    """What a stage says: coordinates refined by its mean and covariance, and four ``numbers (4,)``.
 
-    Args:
-        block: The stage.
-        coordinates: Those that it ran in.
-        begin: The points ``(chains, p)`` that the warm-up started from.
-
-    Returns:
-        The mean acceptance; the weight of the identity in the covariance of z, 1 where the metric fits as well as can
-        be told; the largest regression coefficient, over parameters, of the later half of the stage on the starting
-        point; and coordinates refined by mean and covariance.
+    The mean acceptance; the best acceptance of a transition that the worst chain had; the weight of the identity in the
+    covariance of z, near 1 where the metric fits as well as can be told; and the largest regression coefficient, over
+    parameters, of the later half of the stage on the point that the warm-up started from.
     """
+
+    refined: Coordinates
+    numbers: torch.Tensor
+
+
+def _judge(block: Block, coordinates: Coordinates, begin: torch.Tensor) -> _Evidence:
+    """Read a stage that ran in some coordinates, of a warm-up that started from the points ``(chains, p)``."""
+    best = block.acceptance().amax(0).amin()
     acceptance = block.acceptance().mean()
+    # Rejected transitions repeat a point: of those, independent ones accepted with probability a count a / (2 - a).
+    worth = acceptance / (2.0 - acceptance)
     later = block.positions[len(block.positions) // 2 :]
     pooled = block.positions.flatten(0, 1)
-    # Rejected transitions repeat a point: of those, independent ones accepted with probability a count a / (2 - a).
-    covariance, shrinkage = _shrunk_covariance(pooled, pooled.shape[0] * acceptance / (2.0 - acceptance))
+    covariance, shrinkage = _shrunk_covariance(pooled, pooled.shape[0] * worth)
     # Upper triangular, as the root is: the Cholesky factor of the matrix turned upside down, turned back.
     factor = torch.linalg.cholesky_ex(covariance.flip(0, 1))[0].flip(0, 1)
-    centre = coordinates.points(later.flatten(0, 1).mean(0, keepdim=True))[0]
+    mean = later.flatten(0, 1).mean(0)
+    # Only where it is clear that a coordinate is off its centre: the noise of 1,000 means is a long way together.
+    clear = mean.abs() > _CLEAR_ERRORS / (later.shape[0] * later.shape[1] * worth).sqrt()
+    centre = coordinates.points(torch.where(clear, mean, 0.0).unsqueeze(0))[0]
     refined = Coordinates(centre, coordinates.root @ factor)
     start = begin - begin.mean(0)
     end = coordinates.points(later.mean(0))
     memory = ((end - end.mean(0)) * start).sum(0) / start.square().sum(0)
-    return acceptance, shrinkage, memory.abs().nan_to_num(math.inf).amax(), refined
+    largest = memory.abs().nan_to_num(math.inf).amax()
+    return _Evidence(refined, torch.stack([acceptance, best, shrinkage, largest]))
 
 
 def _shrunk_covariance(pooled: torch.Tensor, num_independent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (1 - w) S + w m I and w, for the covariance S of points ``(N, p)`` that are worth n independent ones.
 
     m is the mean variance. The expected squared error, summed over entries, is least at w = E|S - E S|^2 / E|S - m
-    I|^2; for Gaussian points an entry of S has the variance (S_ii S_jj + S_ij^2) / n.
+    I|^2; for Gaussian points an entry of S has the variance (S_ii S_jj + S_ij^2) / n. Where w says that there is
+    nothing left to learn, m I takes the place of the mixture, whose p^2 entries would bring noise alone.
     """
     departure = pooled - pooled.mean(0)
     covariance = departure.mT @ departure / pooled.shape[0]
@@ -265,7 +280,7 @@ def _shrunk_covariance(pooled: torch.Tensor, num_independent: torch.Tensor) -> t
     scaled = identity * covariance.diagonal().mean()
     noise = (covariance.diagonal().sum().square() + covariance.square().sum()) / num_independent
     weight = (noise / (covariance - scaled).square().sum()).clamp_max(1.0)
-    return torch.lerp(covariance, scaled, weight), weight
+    return torch.lerp(covariance, scaled, torch.where(weight < _SETTLED_SHRINKAGE, weight, 1.0)), weight
 
 
 def _enough(steps: int, acceptance: float, target_acceptance: float) -> bool:
