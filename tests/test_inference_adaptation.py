@@ -49,27 +49,41 @@ def test_a_step_size_that_still_moves_has_not_settled():
     assert not step.settled()
 
 
-def test_the_first_step_size_is_accepted_often_enough():
+def acceptance_of_a_step(target, points, root, momenta, size):
+    """Of one leapfrog step, ``(chains,)``."""
+    halfway = momenta + size / 2 * target.log_density_and_gradient(points)[1] @ root
+    end = points + size * halfway @ root.T
+    last = halfway + size / 2 * target.log_density_and_gradient(end)[1] @ root
+    before, after = (
+        0.5 * r.square().sum(-1) - target.log_density_and_gradient(x)[0] for x, r in ((points, momenta), (end, last))
+    )
+    return (before - after).clamp_max(0.0).exp()
+
+
+def test_the_first_step_size_suits_every_chain():
     target = GaussianTarget()
     root = torch.linalg.cholesky(target.covariance)
     points, momenta = target.mean + normals(500, 4) @ root.T, normals(500, 4, seed=1)
-    found = {
-        wanted: float(initial_step_size(target, points, root, momenta, wanted)) for wanted in (0.5, 0.8, 0.95, 0.9999)
-    }
-    assert list(found.values()) == sorted(found.values(), reverse=True) and len(set(found.values())) > 2
+    found = {wanted: float(initial_step_size(target, points, root, momenta, wanted)) for wanted in (0.3, 0.8, 0.9999)}
+    assert list(found.values()) == sorted(found.values(), reverse=True) and len(set(found.values())) > 1
     for wanted, step in found.items():
         assert math.log2(step).is_integer()
-        acceptances = []
+        suits = []
         for size in (step, 2 * step):  # the second one is too much
-            halfway = momenta + size / 2 * target.log_density_and_gradient(points)[1] @ root
-            end = points + size * halfway @ root.T
-            last = halfway + size / 2 * target.log_density_and_gradient(end)[1] @ root
-            energies = [
-                0.5 * r.square().sum(-1) - target.log_density_and_gradient(x)[0]
-                for x, r in ((points, momenta), (end, last))
-            ]
-            acceptances.append(float((energies[0] - energies[1]).clamp_max(0).exp().mean()))
-        assert acceptances[0] >= wanted > acceptances[1]
+            acceptance = acceptance_of_a_step(target, points, root, momenta, size)
+            suits.append(bool(acceptance.mean() >= wanted and acceptance.min() >= wanted / 2))
+        assert suits == [True, False]
+
+
+def test_one_chain_far_out_asks_for_smaller_steps():
+    class Quartic:
+        def log_density_and_gradient(self, points):
+            return -(points[..., 0] ** 4), -4.0 * points**3
+
+    root, points, momenta = torch.eye(1, **ON), 0.3 * normals(300, 1).clamp(-2.0, 2.0), torch.ones(300, 1, **ON)
+    bulk = float(initial_step_size(Quartic(), points, root, momenta, 0.8))
+    points[7] = 20.0
+    assert float(initial_step_size(Quartic(), points, root, momenta, 0.8)) < bulk / 3
 
 
 def test_the_first_step_size_has_an_end_on_both_sides():
@@ -78,7 +92,7 @@ def test_the_first_step_size_has_an_end_on_both_sides():
             return torch.where(points.norm(dim=-1) < 1e-12, 0.0, -math.inf), torch.full_like(points, math.nan)
 
     settings = (torch.zeros(3, 2, **ON), torch.eye(2, **ON), torch.ones(3, 2, **ON), 0.8)
-    assert float(initial_step_size(Flat(), *settings)) == 2.0**4
+    assert float(initial_step_size(Flat(), *settings)) == 2.0
     assert float(initial_step_size(Cliff(), *settings)) == 2.0**-20
 
 
@@ -125,8 +139,7 @@ def test_nothing_waits_for_the_device(device, no_synchronisation):
     target = GaussianTarget(device)
     points = target.mean.repeat(8, 1)
     with no_synchronisation(at_most=0):
-        root = torch.linalg.cholesky(target.covariance)
-        step = StepSize(initial_step_size(target, points, root, torch.ones_like(points), 0.8), 0.8)
+        step = StepSize(torch.ones_like(points[0, 0]), 0.8)
         for _ in range(10):
             step.update(step.value * 0.1)
         results = [step.final(), step.settled(), chains_have_met(points[:, None].repeat(1, 6, 1))]

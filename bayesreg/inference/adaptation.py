@@ -1,8 +1,8 @@
 """What a warm-up of many chains adapts: one step size for all of them, the pooled covariance, and when to stop.
 
 Many chains at once say in a few iterations what one says in hundreds: the mean acceptance over them has little noise,
-their points at one moment already have the covariance of the target, and whether they have met can be seen. Nothing
-here reads a tensor from the host.
+their points at one moment already have the covariance of the target, and whether they have met can be seen. Only the
+search for a first step size waits for the device.
 
 Sources:
     Dual averaging: Hoffman and Gelman, The No-U-Turn Sampler, JMLR 15 (2014), section 3.2, with its constants.
@@ -21,6 +21,8 @@ import torch
 _PULL = 0.05
 _DAMPED_ITERATIONS = 10
 _FORGETTING = 0.75
+# Powers of two among which the first step size is: from the limit of stability at unit scale downwards.
+_FIRST_POWERS = range(1, -21, -1)
 # Where the acceptance is 1 whatever the step (a flat density), the step would grow for ever.
 _STEP_SIZES = (1e-10, 1e3)
 # A step size has settled when its average moved less than this (relative) over so many updates.
@@ -89,13 +91,14 @@ class StepSize:
 def initial_step_size(
     target: Any, points: torch.Tensor, root: torch.Tensor, momenta: torch.Tensor, target_acceptance: float
 ) -> torch.Tensor:
-    """Return the largest power of two at which one leapfrog step is accepted often enough, as are all smaller ones.
+    """Return the largest power of two, 2^-20 to 2, at which one leapfrog step suits every chain.
 
-    All candidates (2^-20 to 2^4) are tried in one batch, so nothing waits for an answer.
+    The mean acceptance must be as wanted, and no chain's below half of that: where the density has light tails, a step
+    for the bulk leaves chains that started further out where they are, for ever, and hardly shows in the mean.
 
     Args:
         target: Anything with ``log_density_and_gradient``.
-        points: Where chains are, ``(chains, p)``; some chains are enough.
+        points: Where the chains are, ``(chains, p)``.
         root: L ``(p, p)``: the coordinates z with x = x0 + L z have about unit scale.
         momenta: Standard normal ``(chains, p)``, the velocity in z.
         target_acceptance: The mean acceptance wanted.
@@ -103,17 +106,18 @@ def initial_step_size(
     Returns:
         A tensor ``()``.
     """
-    steps = 2.0 ** torch.arange(-20, 5, dtype=points.dtype, device=points.device)
     log_density, gradient = target.log_density_and_gradient(points)
-    size = steps[:, None, None]
-    halfway = momenta + 0.5 * size * (gradient @ root)
-    end_density, end_gradient = target.log_density_and_gradient(points + size * (halfway @ root.T))
-    end = halfway + 0.5 * size * (end_gradient @ root)
-    log_ratio = end_density - log_density - 0.5 * (end.square().sum(-1) - momenta.square().sum(-1))
-    acceptance = log_ratio.clamp_max(0.0).exp().nan_to_num(0.0).mean(-1)
-    # How many candidates there are before the first that is too large.
-    allowed = (acceptance >= target_acceptance).to(torch.int64).cumprod(0).sum()
-    return steps.index_select(0, (allowed - 1).clamp_min(0).reshape(1))[0]
+    kick, kinetic = 0.5 * gradient @ root, 0.5 * momenta.square().sum(-1)
+    for power in _FIRST_POWERS:
+        step = 2.0**power
+        halfway = momenta + step * kick
+        end_density, end_gradient = target.log_density_and_gradient(points + step * (halfway @ root.T))
+        end = halfway + step * 0.5 * (end_gradient @ root)
+        log_ratio = end_density - log_density + kinetic - 0.5 * end.square().sum(-1)
+        acceptance = log_ratio.clamp_max(0.0).exp().nan_to_num(0.0)
+        if bool((acceptance.mean() >= target_acceptance) & (acceptance.amin() >= 0.5 * target_acceptance)):
+            break
+    return torch.full_like(log_density[0], step)
 
 
 def pooled_covariance(points: torch.Tensor) -> torch.Tensor:

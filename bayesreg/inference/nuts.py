@@ -45,14 +45,14 @@ _DRAWS_BLOCK = 64
 # Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
 # chains that have not met; the narrower ones serve where the density is zero or not finite further out.
 _START_SPREADS = (2.0, 1.0, 0.5, 0.1, 0.0)
-# Chains that the first step size is looked for with.
-_SEARCHING_CHAINS = 64
 # Warm-up is looked at after so many iterations: to look is to wait for the device.
 _LOOK_EVERY = 5
 # Iterations before a metric is given up in which the chains do not meet; twice as many the next time.
 _PATIENCE = 25
-# Pooled draws that chains are judged by (more where there are few parameters), and, a parameter, those that a
-# covariance takes.
+# Iterations at a step that suits the chain furthest out: each new momentum takes half of its excess of energy away.
+_OPENING = 5
+# What chains are judged by: iterations, pooled draws, and pooled draws a parameter, which a covariance takes, too.
+_LEAST_WINDOW = 10
 _WINDOW_DRAWS = 1000
 _DRAWS_PER_PARAMETER = 10
 # Where the longest and the shortest standard deviation in z differ by less, L is good enough.
@@ -172,13 +172,12 @@ class _Stage:
     def __init__(self, sampler: _Sampler, states: States, root: torch.Tensor, target_acceptance: float):
         self.root, self.iterations = root, 0
         chains, p = states.points.shape
-        few = states.points[:_SEARCHING_CHAINS]
-        momenta = _standard_normal(few.shape, sampler.generator, few)
-        first = initial_step_size(sampler.target, few, root, momenta, target_acceptance)
+        momenta = _standard_normal((chains, p), sampler.generator, states.points)
+        first = initial_step_size(sampler.target, states.points, root, momenta, target_acceptance)
         self.step = StepSize(first, target_acceptance)
         # Twice what is judged at a time: the latter half of the stage, or of this window.
-        self._window = 2 * max(10, math.ceil(max(_WINDOW_DRAWS, _DRAWS_PER_PARAMETER * p) / chains))
-        self._history: deque[tuple[torch.Tensor, ...]] = deque(maxlen=self._window)
+        window = 2 * max(_LEAST_WINDOW, math.ceil(max(_WINDOW_DRAWS, _DRAWS_PER_PARAMETER * p) / chains))
+        self._history: deque[tuple[torch.Tensor, ...]] = deque(maxlen=window)
 
     def record(self, states: States, moved: Transition) -> None:
         self.iterations += 1
@@ -228,10 +227,15 @@ def _warm_up(
     iterations = 0
     while iterations < tune and not done:
         states, moved = sampler.move(states, stage.root, stage.step.value)
-        stage.record(states, moved)
         num_steps += moved.n_steps.sum()
         iterations += 1
         advance()
+        if iterations < _OPENING:
+            continue
+        if iterations == _OPENING:
+            stage = _Stage(sampler, states, root, target_acceptance)
+            continue
+        stage.record(states, moved)
         if stage.iterations % _LOOK_EVERY:
             continue
         settled = stage.settled()
