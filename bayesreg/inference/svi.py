@@ -43,10 +43,9 @@ from bayesreg.threads import one_thread
 
 _TOLERANCE = 1e-6
 _MAX_STEPS = 1_000
-# k-hat is judged on the draws that are handed back: on no more than it needs to be known to 0.1, and where those are
-# fewer than tell it to 0.2, on draws of its own.
-_MOST_OF_KHAT = 4_000
-_FEWEST_OF_KHAT = 1_000
+# k-hat is judged on the draws that are handed back, and where those are too few to know it to 0.1, on draws of its own.
+_MOST_OF_KHAT = 10_000
+_FEWEST_OF_KHAT = 4_000
 
 
 def run(
