@@ -110,7 +110,7 @@ def test_a_dropped_prior_is_caught(monkeypatch):
     evidence = exact.run(posed, draws=1, tune=0, chains=1, seed=0).log_evidence
     covariance = np.linalg.inv(posed.moments.Sxx / 0.64 + np.eye(2) / 0.09)
     result = fit(posed)
-    assert abs(result.details["elbo"] - evidence) > 0.1 and result.details["psis_khat"] > 0.0
+    assert abs(result.details["elbo"] - evidence) > 0.1 and result.details["psis_khat"] != 0.0
     with pytest.raises(AssertionError, match="mean|sd"):
         assert_matches(result.draws["weights"], covariance @ posed.moments.Sxy / 0.64, np.sqrt(np.diag(covariance)))
 
@@ -140,7 +140,7 @@ def test_khat_tells_a_guide_that_fits_from_one_that_does_not():
     posed = target(br.LaplacePrior(0.25), data=br.load_diabetes().standardized())
     for draws in (10, 1_000):  # from draws of its own, and from those handed back
         full, mean_field = fit(posed, draws=draws), fit(posed, draws=draws, guide=MEAN_FIELD)
-        assert full.details["psis_khat"] < 0.6 < mean_field.details["psis_khat"]
+        assert full.details["psis_khat"] < 0.7 < mean_field.details["psis_khat"]
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,14 @@ class GaussianElbo:
         model, d = target.model, target.num_features
         self.prior_kind = model.prior.kind
         self.prior_scales = _prior_scales(model.prior, d, prior_scales)
+        self.start_has_its_prior = prior_scales is None
         self.layout = Layout(d, len(target.learned_scales))
         self.start = target.start().cpu().numpy()
         self.design = design_of(target.moments, self.start[:d])
         self.num_rows, self.has_intercept = target.num_rows, bool(model.intercept)
         known = target.known_noise_scale
         self.known_noise_scale = None if known is None else float(known)
-        self._loc = model.prior.locations(d)
+        self.loc = model.prior.locations(d)
         self._expected_scales = [ExpectedScale(learned) for learned in target.learned_scales.values()]
         # a of the sum of squares and of the prior, over the scales' coordinates; the log of the known part beside it.
         names = list(target.learned_scales)
@@ -156,7 +157,7 @@ class GaussianElbo:
         """Return E of the prior's quadratic or absolute part, of its gradient, of its curvature, and the rates a."""
         rates = self.prior_rates * (2.0 if self.prior_kind == "gaussian" else 1.0)
         factor = _exponential(scales, covariance.scales, rates)[:, None]
-        departure = weights - self._loc + covariance.cross @ rates
+        departure = weights - self.loc + covariance.cross @ rates
         if self.prior_kind == "gaussian":
             curvature = factor / np.square(self.prior_scales)
             slope = -curvature * departure

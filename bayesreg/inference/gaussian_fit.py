@@ -207,8 +207,27 @@ def _start(elbo: GaussianElbo) -> np.ndarray:
         parts.diagonal[:] = 1.0 / np.square(elbo.prior_scales_at(parts.scales))
     for index, count in enumerate(elbo.scale_counts):
         parts.corner[:, index, index] = 2.0 * count
+    if not elbo.start_has_its_prior:
+        _move_to_ridge(elbo, parts)
     elbo.layout.take_logarithms(vectors)
     return vectors
+
+
+def _move_to_ridge(elbo: GaussianElbo, parts: Parts) -> None:
+    """Start from the ridge fits of precision D: the target's start is for the model's own prior scale.
+
+    A learned noise is raised to what these leave unexplained; it is not lowered, since few rows are fitted exactly.
+    """
+    slope = np.zeros((len(parts.gram), elbo.layout.num_means))
+    residual_cross = elbo.design.residuals(parts.weights)[1]
+    slope[:, : elbo.layout.num_features] = parts.gram[:, None] * residual_cross - parts.diagonal * (
+        parts.weights - elbo.loc
+    )
+    parts.weights[:] += elbo.design.covariance(elbo.layout, parts).solve(slope)[:, : elbo.layout.num_features]
+    if elbo.known_noise_scale is None:
+        rss = elbo.design.residuals(parts.weights)[0]
+        parts.scales[:, 0] = np.maximum(parts.scales[:, 0], 0.5 * np.log(rss / elbo.num_rows))
+        parts.gram[:] = elbo.noise_precision_at(parts.scales)
 
 
 def _covariance(elbo: GaussianElbo, mean_field: bool, parts: Parts) -> Covariance:
