@@ -182,18 +182,19 @@ class EvidenceSpectrum:
 
     def _sums_at_ratio(self, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return -sum_i log(q_i) and b(tau)."""
-        log_values, squares = self.singular_values.log().unsqueeze(-1), self.projections.square()
+        log_values, squares = self.singular_values.log().unsqueeze(-1), self.projections.square().unsqueeze(-1)
         volumes, misfits = [], []
         for ratios in log_ratio.flatten().split(max(1, _NUMBERS_AT_ONCE // max(self.rank, 1))):
-            shares = torch.sigmoid(-2.0 * (log_values + ratios))  # a ratio a column: long loops over the last axis
+            # A ratio a column: long loops over the last axis, and sums that do not depend on how many there are.
+            shares = torch.sigmoid(-2.0 * (log_values + ratios))
             volumes.append(shares.log().sum(0).neg())
-            misfits.append(self.residual + squares @ shares)
+            misfits.append(self.residual + (squares * shares).sum(0))
         return torch.cat(volumes).reshape(log_ratio.shape), torch.cat(misfits).reshape(log_ratio.shape)
 
     def weight_draws(
-        self, size: int, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None, generator: torch.Generator
+        self, normals: torch.Tensor, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw the weights given the scales, independently.
+        """Return independent draws of the weights given the scales.
 
         In the coordinates of V, with h_i = sqrt(S_i^2 + s^2 / t^2) and g ~ Normal(0, I),
 
@@ -202,33 +203,34 @@ class EvidenceSpectrum:
         and outside them, the prior. Under a flat prior h_i = S_i.
 
         Args:
-            size: How many, k.
-            noise_scale: s, one or ``(k,)``.
+            normals: Standard normal numbers ``(chains, d, k)``; a chain's draws do not depend on the others.
+            noise_scale: s, one or ``(chains, k)``.
             prior_scale: t, likewise; None for a flat prior.
-            generator: The source of randomness, on the same device.
 
         Returns:
-            Weights ``(k, d)``, and log p(w | y, s, t) there, ``(k,)``.
+            Weights ``(chains, k, d)``, and log p(w | y, s, t) there, ``(chains, k)``.
         """
-        # A draw a column: each operation is a few long loops.
-        shape, like = (self.num_features, size), {"dtype": torch.float64, "device": noise_scale.device}
-        normals = torch.randn(shape, generator=generator, **like)
-        inside = normals if self.rank == self.num_features else self.basis.T @ normals
+        # A draw a column: each operation is a few long loops. A product a chain: its rounding may depend on its shape.
+        chains = normals.shape[0]
+        seen_by = self.basis.expand(chains, -1, -1)
+        inside = normals if self.rank == self.num_features else torch.bmm(seen_by.mT, normals)
         values, projections = self.singular_values.unsqueeze(-1), self.projections.unsqueeze(-1)
-        if prior_scale is None:
+        noise = noise_scale.unsqueeze(-2) if noise_scale.ndim else noise_scale
+        prior = prior_scale.unsqueeze(-2) if prior_scale is not None and prior_scale.ndim else prior_scale
+        if prior is None:
             root = values
-            coordinates = (noise_scale * inside).add_(projections).div_(values)
+            coordinates = (noise * inside).add_(projections).div_(values)
         else:  # in the square root of the precision, so that no difference of squares appears
-            root = torch.hypot(values, noise_scale / prior_scale)
-            coordinates = (noise_scale * inside).add_(values * projections / root).div_(root)
-        log_density = root.log().sum(0) - 0.5 * normals.square().sum(0) - self.rank * noise_scale.log()
+            root = torch.hypot(values, noise / prior)
+            coordinates = (noise * inside).add_(values * projections / root).div_(root)
+        log_density = root.log().sum(-2) - 0.5 * normals.square().sum(-2) - self.rank * noise_scale.log()
         log_density -= 0.5 * self.num_features * math.log(2 * math.pi) + self.relative_scales.log().sum()
         if self.rank < self.num_features:
             log_density -= (self.num_features - self.rank) * prior_scale.log()
-            coordinates -= prior_scale * inside
-        weights = coordinates.T @ self.basis.T
+            coordinates -= prior * inside
+        weights = torch.bmm(coordinates.mT, seen_by.mT)
         if self.rank < self.num_features:
-            weights += (prior_scale * normals).T
+            weights += (prior * normals).mT
         return weights.mul_(self.relative_scales).add_(self.prior_loc), log_density
 
     def weight_mean(self, noise_scale: float, prior_scale: float | None) -> torch.Tensor:

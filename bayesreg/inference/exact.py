@@ -24,12 +24,15 @@ from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bayesreg.model import LinearRegression
     from bayesreg.target import Target
 
-# Draws made at once: they stay in cache, and a fixed size makes the same seed give the same draws on any number of
-# threads.
-_BLOCK = 2048
+# Numbers made at once: they stay in cache. How many draws of a chain that is depends on the number of features alone,
+# so that the same seed gives the same draws, whatever the number of chains.
+_NUMBERS_AT_ONCE = 2**17
+_SHORTEST_BLOCK, _LONGEST_BLOCK = 128, 2048
 
 
 def why_not(model: LinearRegression) -> str | None:
@@ -67,13 +70,17 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     spectrum, table = target.spectrum, None
     if target.learned_scales:
         table = ScaleTable(target, spectrum.log_evidence_at_ratio, 0 if model.prior.relative_to_noise else 1)
-    named = {name: [] for name in (*target.names, "lp")}
-    for chain in range(chains):
-        generator = torch.Generator(target.device).manual_seed(chain_seed(seed, chain))
-        for first in range(0, draws, _BLOCK):
-            for name, values in _block(target, table, min(_BLOCK, draws - first), generator).items():
-                named[name].append(values)
-    named = {name: torch.cat(blocks).reshape(chains, draws, *blocks[0].shape[1:]) for name, blocks in named.items()}
+    generators = [torch.Generator(target.device).manual_seed(chain_seed(seed, chain)) for chain in range(chains)]
+    block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, _NUMBERS_AT_ONCE // target.num_features))
+    at_once = max(1, _NUMBERS_AT_ONCE // (min(block, draws) * target.num_features))
+    named = {}
+    for chain in range(0, chains, at_once):
+        for first in range(0, draws, block):
+            size = min(block, draws - first)
+            for name, values in _draw(target, table, size, generators[chain : chain + at_once]).items():
+                if name not in named:
+                    named[name] = values.new_empty((chains, draws, *values.shape[2:]))
+                named[name][chain : chain + at_once, first : first + size] = values
     log_density = named.pop("lp")
     if table is None:
         noise, prior_scale = _effective_scales(target, {})
@@ -100,19 +107,25 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     return EngineResult(named, {"lp": log_density}, log_evidence, message, details)
 
 
-def _block(target: Target, table: ScaleTable | None, size: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Return that many draws, and their log density: the scales' marginal one, and those of the rest given them."""
-    scales, log_density = ({}, None) if table is None else table.draw_with_density(size, generator)
+def _draw(
+    target: Target, table: ScaleTable | None, size: int, generators: Sequence[torch.Generator]
+) -> dict[str, torch.Tensor]:
+    """Return that many draws a generator, and their log density: the scales' marginal one, the rest's given them."""
+    like = {"dtype": target.dtype, "device": target.device}
+    scales, log_density = ({}, None) if table is None else table.draw_chains(size, generators)
     noise, prior_scale = _effective_scales(target, scales)
     if log_density is None:
         log_density = target.spectrum.log_evidence(noise, prior_scale)
-    weights, log_conditional = target.spectrum.weight_draws(size, noise, prior_scale, generator)
+    shape = (target.num_features + int(target.model.intercept), size)
+    normals = torch.stack([torch.randn(shape, generator=generator, **like) for generator in generators])
+    weights, log_conditional = target.spectrum.weight_draws(normals[:, : target.num_features], noise, prior_scale)
     block, log_density = {"weights": weights}, log_density + log_conditional
     if target.model.intercept:
-        normals = torch.randn(size, generator=generator, dtype=target.dtype, device=target.device)
         # Round its conditional mode, the intercept's deviation is Normal(0, s^2 / n).
-        block["intercept"] = target.intercepts(weights, normals * noise / math.sqrt(target.num_rows))
-        log_density -= 0.5 * normals.square() + noise.log() + 0.5 * math.log(2 * math.pi / target.num_rows)
+        deviation = normals[:, -1] * noise / math.sqrt(target.num_rows)
+        by_chain = [target.intercepts(*chain) for chain in zip(weights, deviation, strict=True)]
+        block["intercept"] = torch.stack(by_chain)
+        log_density -= 0.5 * normals[:, -1].square() + noise.log() + 0.5 * math.log(2 * math.pi / target.num_rows)
     return block | scales | {"lp": log_density}
 
 

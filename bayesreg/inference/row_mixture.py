@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _LOWEST = -1e300
 _SMALLEST_SD = 1e-3
@@ -118,18 +118,19 @@ class RowMixture:
         self._cell_cumulative = lifted.flatten().cumsum(-1)
         self.acceptance = float(ends.sum() / lifted.sum())
 
-    def draw(self, size: int, generator: torch.Generator) -> Proposals:
+    def draw(self, size: int, generators: Sequence[torch.Generator]) -> Proposals:
         """Draw from the envelope, independently.
 
         Args:
-            size: How many.
-            generator: The source of randomness.
+            size: How many from each generator.
+            generators: The sources of randomness; what one gives does not depend on the others.
 
         Returns:
-            Coordinates ``(size,)`` and the envelope there; the outer one is a single number in a table of one row.
+            Coordinates ``(generators, size)`` and the envelope there; the outer one is a single number in a table of
+            one row.
         """
-        like = {"generator": generator, "dtype": self._heights.dtype, "device": self._heights.device}
-        uniform = torch.rand((3 if self._rows == 1 else 7, size), **like)
+        shape, like = (3 if self._rows == 1 else 7, size), {"dtype": self._masses.dtype, "device": self._masses.device}
+        uniform = torch.stack([torch.rand(shape, generator=generator, **like) for generator in generators], 1)
         row, base, share = None, None, None
         if self._rows > 1:
             end = torch.searchsorted(self._cell_cumulative, uniform[3] * self._cell_cumulative[-1], right=True)

@@ -29,7 +29,7 @@ from bayesreg.inference import brackets
 from bayesreg.inference.row_mixture import RowMixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bayesreg.target import Target
 
@@ -104,37 +104,32 @@ class ScaleTable:
         Returns:
             The learned scales ``(size,)`` by name.
         """
-        return self.draw_with_density(size, generator)[0]
+        return {name: scales.squeeze(0) for name, scales in self.draw_chains(size, [generator])[0].items()}
 
-    def draw_with_density(self, size: int, generator: torch.Generator) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Draw scales independently, each with its density.
+    def draw_chains(
+        self, size: int, generators: Sequence[torch.Generator]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Draw scales independently, for several chains at once, each with its density.
 
         Args:
-            size: How many.
-            generator: The source of randomness.
+            size: How many a chain.
+            generators: One a chain, whose draws do not depend on the others.
 
         Returns:
-            The learned scales ``(size,)`` by name, and the log density of their own unconstrained coordinates there.
-
-        Raises:
-            ValueError: Hardly any proposal is accepted.
+            The learned scales ``(chains, size)`` by name, and the log density of their own unconstrained coordinates
+            there.
         """
-        kept: list[torch.Tensor] = []
-        missing, proposed = size, 0
-        while missing > 0:
-            if proposed > _MOST_PROPOSALS * (size + 10):
-                raise ValueError(
-                    f"{proposed} proposals gave {size - missing} of {size} draws of the learned scales (allowed: "
-                    f"{_MOST_PROPOSALS} a draw): their posterior is too narrow for its table. Give the scales priors "
-                    "with less weight at the ends, such as dist.HalfNormal(1.0), or sample by method='pyro-nuts'."
-                )
-            count = int(1.02 * missing / self._mixture.acceptance) + 20
-            kept.append(self._draw_batch(count, generator))
-            missing, proposed = missing - kept[-1].shape[-1], proposed + count
-        outer, inner, log_density = (torch.cat(kept, -1) if len(kept) > 1 else kept[0])[:, :size]
+        batch, accept = self._propose(self._proposals_for(size), generators)
+        rank = accept.cumsum(-1)
+        if bool((rank[:, -1] >= size).all()):
+            kept = batch[:, accept & (rank <= size)].reshape(3, len(generators), size)
+        else:
+            first = [batch[:, chain, accept[chain]] for chain in range(len(generators))]
+            kept = torch.stack([self._complete(*chain, size) for chain in zip(first, generators, strict=True)], 1)
+        outer, inner, log_density = kept
         coordinates = self._coordinates(outer, inner)
-        scales = {name: self._learned[name].constrain(coordinate) for name, coordinate in coordinates.items()}
-        return {name: scales[name] for name in self._learned}, log_density - self._log_jacobian
+        scales = {name: self._learned[name].constrain(coordinates[name]) for name in self._learned}
+        return scales, log_density - self._log_jacobian
 
     # --- the density
 
@@ -299,12 +294,43 @@ class ScaleTable:
 
     # --- the draws
 
-    def _draw_batch(self, size: int, generator: torch.Generator) -> torch.Tensor:
-        """Propose that many pairs of coordinates; return those that rejection keeps, with their log density."""
-        proposed = self._mixture.draw(size, generator)
+    def _proposals_for(self, size: int) -> int:
+        return int(1.02 * size / self._mixture.acceptance) + 20
+
+    def _propose(self, size: int, generators: Sequence[torch.Generator]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the coordinates and the log density of proposals ``(3, chains, size)``, and which of them to keep."""
+        proposed = self._mixture.draw(size, generators)
         log_density = self._log_density(proposed.outer, proposed.inner)
-        accept = torch.rand(size, generator=generator, **self._like) <= (log_density - proposed.log_envelope).exp()
-        return torch.stack([proposed.outer.expand(size), proposed.inner, log_density])[:, accept]
+        uniform = torch.stack([torch.rand(size, generator=generator, **self._like) for generator in generators])
+        accept = uniform <= (log_density - proposed.log_envelope).exp()
+        return torch.stack([proposed.outer.expand(log_density.shape), proposed.inner, log_density]), accept
+
+    def _complete(self, kept: torch.Tensor, generator: torch.Generator, size: int) -> torch.Tensor:
+        """Propose further until there are enough.
+
+        Args:
+            kept: What was kept so far, ``(3, count)``.
+            generator: The source of randomness.
+            size: How many there shall be.
+
+        Returns:
+            ``(3, size)``.
+
+        Raises:
+            ValueError: Hardly any proposal is accepted.
+        """
+        proposed = 0
+        while kept.shape[-1] < size:
+            if proposed > _MOST_PROPOSALS * (size + 10):
+                raise ValueError(
+                    f"{proposed} proposals gave {kept.shape[-1]} of {size} draws of the learned scales (allowed: "
+                    f"{_MOST_PROPOSALS} a draw): their posterior is too narrow for its table. Give the scales priors "
+                    "with less weight at the ends, such as dist.HalfNormal(1.0), or sample by method='pyro-nuts'."
+                )
+            count = self._proposals_for(size - kept.shape[-1])
+            batch, accept = self._propose(count, [generator])
+            kept, proposed = torch.cat([kept, batch[:, accept]], -1), proposed + count
+        return kept[:, :size]
 
 
 @dataclass(frozen=True, eq=False)
