@@ -6,6 +6,7 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from arviz_stats.base import array_stats
 from checks import assert_matches
 from oracles import laplace_gibbs_with_scales
 
@@ -382,17 +383,28 @@ def test_intercept_round_its_mode_has_the_variance_of_a_mean():
     assert scipy.stats.kstest(standard.flatten(), "norm").pvalue > 1e-3
 
 
-def test_many_features_and_few_rows_mix():
+def assert_mixes(values, least):
+    """Hold the ESS of x and of (x - mean)^2 to a share of the number of draws, and chains to one another."""
+    for numbers in (values, (values - values.mean()).square()):
+        assert array_stats.ess(numbers.numpy(), method="mean") > least * values.numel()
+    assert array_stats.rhat(values.numpy()) < 1.02
+
+
+@pytest.mark.parametrize(("scale", "least"), [(0.25, 0.3), (0.007, 0.3)])
+def test_many_features_and_few_rows_mix(scale, least):
     """The case that the engine is for: a sampler given the noise, or of both at once, has a hundredth of this."""
     train, _ = br.simulate_weight_decay(seed=0)
-    for scale, least in ((0.25, 0.25), (0.007, 0.15)):
-        result = run(br.LinearRegression(br.LaplacePrior(scale), dist.HalfNormal(1.0)), train, draws=250, chains=8)
-        draws = result.draws["noise_scale"].log()
-        from arviz_stats.base import array_stats
+    draws = run(br.LinearRegression(br.LaplacePrior(scale), dist.HalfNormal(1.0)), train, draws=250, chains=8).draws
+    assert_mixes(draws["noise_scale"].log(), least)
 
-        for values in (draws, (draws - draws.mean()).square()):
-            assert array_stats.ess(values.numpy(), method="mean") > least * draws.numel()
-            assert array_stats.rhat(values.numpy()) < 1.02
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_scales_of_which_one_is_known_far_better_mix(relative):
+    """The noise to 4 %, the prior scale to 40 %: a lattice along log rho and log t would move neither."""
+    prior = br.LaplacePrior(dist.HalfNormal(1.0), relative_to_noise=relative)
+    draws = run(br.LinearRegression(prior, dist.HalfNormal(1.0)), small_data(300, 6), draws=250, chains=8).draws
+    assert_mixes(draws["noise_scale"].log(), 0.5)
+    assert_mixes(draws["prior_scale"].log(), 0.5)
 
 
 def test_data_that_say_nothing_leave_the_prior():

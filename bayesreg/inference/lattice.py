@@ -17,8 +17,8 @@ import torch
 
 # Points of a lattice and their spacing in standard deviations: the effective draws a second are flat near these, for a
 # Gaussian as for a hump with a long tail. More points cost a matrix factorisation each.
-NUM_POINTS = 6
-_SPACING = 1.7
+NUM_POINTS = 8
+_SPACING = 1.6
 _JITTER = 0.25
 # While learning, the spacing is the last one wanted for so many steps, then the average of those wanted after. One that
 # is this much too wide, which a single step rarely makes it seem by chance, is made narrower at once.
@@ -36,6 +36,7 @@ class RandomLattice:
         like: Any tensor of the device and the dtype to use.
 
     Attributes:
+        pooled: As given.
         spacing: The mean spacing, ``(chains, 1)``.
 
     Example:
@@ -54,7 +55,7 @@ class RandomLattice:
 
     def __init__(self, num_chains: int, pooled: bool, like: torch.Tensor):
         self._on = {"dtype": like.dtype, "device": like.device}
-        self._pooled = pooled
+        self.pooled = pooled
         self._numbers = torch.arange(NUM_POINTS, **self._on)
         self._num_learned = 0
         self.spacing = torch.full((num_chains, 1), _FIRST_SPACING, **self._on)
@@ -81,7 +82,7 @@ class RandomLattice:
             probabilities: Of these points, ``(chains, P)``.
         """
         variance = 0.5 * (probabilities * steps.square()).sum(-1, keepdim=True)
-        if self._pooled:
+        if self.pooled:
             variance = variance.mean(0, keepdim=True)
         wanted, least = _SPACING * variance.sqrt(), _LARGEST_SHRINKAGE * self.spacing
         self._num_learned += 1

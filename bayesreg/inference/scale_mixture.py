@@ -14,9 +14,14 @@ Block 1, (s, t) and x given v. With x integrated out, rho = s/t and K = G diag(v
     log p(y | s, t, v) = constant - (nu - r) log s - e/(2s^2) - r log t - log det(M)/2 - c'M^-1 c/(2t^2),
     M = rho^2 I + K.
 
-One Cholesky factor gives it at all s and t of one ratio. The scales that are learned move on random lattices
-(`bayesreg.inference.lattice`) of log rho and of log t, under their priors; their density is never approximated. Then x,
-by a draw from its prior and a correction with the factor that is there,
+One Cholesky factor gives it at all s and t of one ratio. The scales that are learned move on a random lattice
+(`bayesreg.inference.lattice`) under their priors; their density is never approximated. Its steps are (a, b) in
+
+    log rho -> log rho + a,      log t -> log t + b - k a,
+
+so that with k = 0 the step a moves s alone, with k = 1 t alone, and b moves both at one ratio. Where both are learned,
+k is learned too, in the warm-up, as what makes a and b uncorrelated: one scale may be known far better than the other.
+Then x, by a draw from its prior and a correction with the factor that is there,
 
     x = u + diag(v) G' M^-1 (c/t - G u - rho Normal(0, I)),      u ~ Normal(0, diag(v)).
 
@@ -45,6 +50,8 @@ from bayesreg.scales import LearnedScale
 
 # Up to so many numbers, the products of each pair of rows of G are kept: K then takes a third of the time.
 _OUTER_NUMBERS = 2**19
+# Of what the regression that gives k has seen, this much is kept at each scan of the warm-up.
+_FORGETTING = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +125,11 @@ class ScaleMixture:
         self._ratio = lattice(noise_alone or prior_scale is not None)
         self._factor = lattice(noise is not None and (relative_to_noise or prior_scale is not None))
         self._held_weights = lattice(prior_scale is not None)
+        # k, for each chain: 1 where the noise is known and 0 where the prior scale is.
+        first = 1.0 if noise is None else 0.0 if prior_scale is None else 0.5
+        self._shear = torch.full_like(self._still, first)
+        self._learns_shear = noise is not None and prior_scale is not None
+        self._products = torch.zeros((2, *self._still.shape), dtype=self._still.dtype, device=self._still.device)
 
     def draw_weights(self, state: MixtureState, generator: torch.Generator, learn: bool) -> None:
         """Block 1: draw the learned scales with the weights integrated out, then the weights.
@@ -132,9 +144,8 @@ class ScaleMixture:
         factor_steps, factor_place = self._lay(self._factor, generator)
         log_ratios = (state.log_noise - state.log_factor).unsqueeze(-1) + ratio_steps
         factors = self.factorise(state.variances, log_ratios)
-        log_factors = state.log_factor[:, None, None] + factor_steps.unsqueeze(1)
-        if self._noise is None:  # the ratio moves by t alone
-            log_factors = log_factors - ratio_steps.unsqueeze(-1)
+        sheared_steps = factor_steps.unsqueeze(1) - (self._shear * ratio_steps).unsqueeze(2)
+        log_factors = state.log_factor[:, None, None] + sheared_steps
         log_noises = log_ratios.unsqueeze(-1) + log_factors
 
         log_density = self.log_evidence(factors, log_noises, log_factors)
@@ -145,16 +156,13 @@ class ScaleMixture:
         place, probabilities = choose(log_density.flatten(1), generator)
         stayed = probabilities.gather(1, (ratio_place * shape[2] + factor_place).unsqueeze(-1)).squeeze(-1)
         if learn:
-            table = probabilities.unflatten(1, shape[1:])
-            for lattice, steps, margin in ((self._ratio, ratio_steps, 2), (self._factor, factor_steps, 1)):
-                if lattice is not None:
-                    lattice.learn(steps, table.sum(margin))
+            self._learn(ratio_steps, factor_steps, sheared_steps, probabilities.unflatten(1, shape[1:]))
 
         row, column = place // shape[2], place % shape[2]
         state.moved = 1.0 - stayed
         if self._noise is not None:
             state.log_noise = log_noises[self._places, row, column]
-        state.log_factor = log_factors.expand(shape)[self._places, row, column]
+        state.log_factor = log_factors[self._places, row, column]
         ratio = log_ratios[self._places, row].exp().unsqueeze(-1)
 
         like = {"generator": generator, "dtype": ratio.dtype, "device": ratio.device}
@@ -190,6 +198,29 @@ class ScaleMixture:
 
     def _lay(self, lattice: RandomLattice | None, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         return (self._still, torch.zeros_like(self._places)) if lattice is None else lattice.lay(generator)
+
+    def _learn(
+        self,
+        ratio_steps: torch.Tensor,
+        factor_steps: torch.Tensor,
+        sheared_steps: torch.Tensor,
+        probabilities: torch.Tensor,
+    ) -> None:
+        """Learn the spacings, and k by the regression of the steps of log t on those of log rho."""
+        if self._ratio is not None:
+            self._ratio.learn(ratio_steps, probabilities.sum(2))
+        if self._factor is not None:
+            self._factor.learn(factor_steps, probabilities.sum(1))
+        if self._learns_shear:
+            mean_steps = (probabilities * sheared_steps).sum(2)
+            products = torch.stack([ratio_steps * mean_steps, ratio_steps.square() * probabilities.sum(2)]).sum(
+                -1, True
+            )
+            if self._ratio.pooled:
+                products = products.mean(1, keepdim=True).expand_as(self._products)
+            self._products = _FORGETTING * self._products + products
+            across, along = self._products
+            self._shear = torch.where(along > 0, -across / along, self._shear).clamp(0.0, 1.0)
 
     def factorise(self, variances: torch.Tensor, log_ratios: torch.Tensor) -> torch.Tensor:
         """Return the Cholesky factors of M = rho^2 I + K.
