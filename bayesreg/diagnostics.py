@@ -56,7 +56,7 @@ def diagnose(draws: torch.Tensor, *measures: Callable[[Chains], torch.Tensor]) -
         raise ValueError(f"draws must have shape (chain, draw, ...), got {tuple(draws.shape)}")
     found = [[measure(chains) for measure in measures] for chains in _blocks(draws.detach())]
     joined = [torch.cat(parts) for parts in zip(*found, strict=True)]
-    return [numbers.reshape(*draws.shape[2:], *numbers.shape[1:]) for numbers in joined]
+    return [numbers.reshape(draws.shape[2:] + numbers.shape[1:]) for numbers in joined]
 
 
 def minimum_ess(draws: torch.Tensor) -> torch.Tensor:

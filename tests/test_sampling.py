@@ -184,6 +184,28 @@ def test_chains_apart_and_divergences_are_warned_of(shift, divergent, cause, dat
     assert any(re.search(cause, message) for message in messages) if cause else not messages
 
 
+@pytest.mark.parametrize(("chains", "shift", "warned"), [(64, 0.0, False), (64, 0.7, True), (8, 0.0, True)])
+def test_many_short_chains_are_judged_by_what_lasts_of_their_differences(chains, shift, warned, data):
+    """Chains of 80 draws of autocorrelation 1/2 have a plain R-hat above 1.01, however many there are."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn((chains, 80, 2), generator=generator, dtype=torch.float64)
+    for draw in range(1, 80):
+        weights[:, draw] = 0.5 * weights[:, draw - 1] + 0.75**0.5 * weights[:, draw]
+    weights[: chains // 2, :, 1] += shift
+    model = br.LinearRegression(br.LaplacePrior(1.0), 0.5, intercept=False)
+    stats = {"lp": -weights.square().sum(-1)}
+    posterior = br.Posterior({"weights": weights}, stats, model=model, data=data, method="hmc")
+    assert posterior.summary()["r_hat"].min() > 1.01
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        _warn(posterior, EngineResult(posterior.draws, stats), chain=True)
+    found = [message for message in (str(warning.message) for warning in seen) if "R-hat" in message]
+    assert len(found) == warned
+    if warned:
+        how = ", the noise of short chains left out" if chains == 64 else ""
+        assert re.search(rf"R-hat of weights\[b\] is 1\.\d{{3}}{how} \(threshold 1.01\)", found[0])
+
+
 def test_a_poor_tail_is_warned_of_where_the_bulk_is_fine(data):
     """Long stays in one tail: its quantile is known from few of them, the ranks of the rest from many draws."""
     generator = torch.Generator().manual_seed(0)
