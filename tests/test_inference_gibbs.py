@@ -470,7 +470,7 @@ def test_seeds_threads_and_blocks(monkeypatch):
     assert not torch.equal(run(model, data, draws=20, chains=4, seed=1).draws["weights"], one)
     assert len(one[:, -1, 0].unique()) == 4
     # Blocks of two chains: the first has the same generator, and other chains beside it.
-    monkeypatch.setattr(gibbs, "_BLOCK_NUMBERS", 2 * 4 * (NUM_POINTS * 4 + 4))
+    monkeypatch.setitem(gibbs._BLOCK_NUMBERS, "cpu", 2 * 4 * (NUM_POINTS * 4 + 4))
     blocks = run(model, data, draws=20, chains=5)
     assert blocks.details["chains_at_once"] == 2
     two = run(model, data, draws=20, chains=2)

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from bayesreg.target import Target
 
-# Numbers in a scan's matrices that are worked on at once: chains go in blocks that stay in cache. The rule depends on
-# the shape alone, so the same seed gives the same draws on any machine.
-_BLOCK_NUMBERS = 2**20
+# Numbers in a scan's matrices that are worked on at once: chains go in blocks that stay in a processor's cache, or fill
+# a GPU. The rule depends on shape and kind of device alone: the same seed gives the same draws on any machine.
+_BLOCK_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
 _DRAWS_AT_ONCE = 2**11
 _START_SPREAD = 2.0
 _LOG_VARIANCE_SPREAD = math.log(9.0)
@@ -78,8 +78,8 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     if reason is not None:
         raise EngineCannot(reason)
     spectrum = target.spectrum
-    block_numbers = spectrum.rank * (NUM_POINTS * spectrum.rank + spectrum.num_features)
-    chains_at_once = max(1, _BLOCK_NUMBERS // max(1, block_numbers))
+    numbers_a_chain = max(1, spectrum.rank * (NUM_POINTS * spectrum.rank + spectrum.num_features))
+    chains_at_once = max(1, _BLOCK_NUMBERS[target.device.type] // numbers_a_chain)
     blocks = []
     with progress_bar(progress, "gibbs", -(-chains // chains_at_once) * (tune + draws)) as advance:
         for first in range(0, chains, chains_at_once):
