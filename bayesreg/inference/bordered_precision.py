@@ -30,7 +30,7 @@ _FEW_ROWS = 0.5
 # The few-rows route takes differences of numbers of size 1 / D: a weight that only the data hold has D = 0. A diagonal
 # of this share of the Gram's moves the precision by as much, and the ELBO by the square of it.
 _SMALLEST_SHARE = 1e-7
-_TINY = 1e-300
+_TINY = 1e-300  # in place of 0, where there is a logarithm
 
 
 class Parts(NamedTuple):

@@ -13,9 +13,10 @@ What it solves:
 
 How:
     Steps of rho = 1, extrapolated by Anderson's rule from the last few (Walker & Ni, SIAM J. Numer. Anal. 49, 2011):
-    with as many rows as columns it saves a step or two, with fewer, where noise and weights move together slowly,
-    hundreds become dozens. A step that is no precision or loses ELBO is undone: the memory is cleared, and if there was
-    none, rho is halved.
+    with more rows than columns it saves a step or two, with fewer, where noise, prior scale and weights move together
+    slowly, hundreds become dozens. The Gram's share g and the diagonal D of P enter by their logarithms, so that they
+    stay positive, and since they follow the scales' logarithms along straight lines. A step that leads to no precision
+    or loses ELBO is undone and a plain one of rho tried; where that fails too, the memory is cleared and rho halved.
 
 Stopping rule:
     With F the Fisher metric (its diagonal, for the precision), f the natural-gradient step is F^-1 times the gradient.
@@ -40,7 +41,7 @@ from bayesreg.threads import one_thread
 _MEMORY = 6
 _REGULARISATION = 1e-10
 _SMALLEST_RHO = 1e-10
-_SMALLEST_RATE = 1e-3  # slower than that would not have come this far
+_SMALLEST_RATE = 1e-3  # of contraction: what a step of the size of rounding shows is no rate
 _CAUTION = 4.0
 _TINY = np.finfo(np.float64).tiny
 _ROUNDING = 1e-15  # of the number of rows, whose terms the ELBO adds
@@ -209,6 +210,11 @@ def _start(elbo: GaussianElbo) -> np.ndarray:
         parts.corner[:, index, index] = 2.0 * count
     if not elbo.start_has_its_prior:
         _move_to_ridge(elbo, parts)
+    elif elbo.known_noise_scale is None and elbo.num_rows > 2 * d:
+        # The target's start has the noise from a coarse grid, which many rows tell better.
+        rss = elbo.design.residuals(parts.weights)[0]
+        parts.scales[:, 0] = np.where(rss > 0.0, 0.5 * np.log(rss / (elbo.num_rows - d)), parts.scales[:, 0])
+        parts.gram[:] = elbo.noise_precision_at(parts.scales)
     elbo.layout.take_logarithms(vectors)
     return vectors
 
