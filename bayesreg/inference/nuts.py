@@ -222,7 +222,10 @@ def _warm_up(
 ) -> _WarmUp:
     """Move the chains to where the density is, and find the step size and the metric, in `tune` iterations at most."""
     stage, before = _Stage(sampler, states, root, target_acceptance), None
-    patience, refining, done = _PATIENCE, True, False
+    chains, p = states.points.shape
+    # Long enough for the latter half to have the draws that a covariance takes.
+    patience = max(_PATIENCE, 2 * math.ceil(_DRAWS_PER_PARAMETER * p / chains))
+    refining, done = True, False
     num_steps = torch.zeros((), dtype=torch.int64, device=root.device)
     iterations = 0
     while iterations < tune and not done:
@@ -250,6 +253,8 @@ def _warm_up(
         done = settled and better is None
         if not settled:
             patience *= 2
+    for _ in range(iterations, tune):
+        advance()  # what was not needed
     return _WarmUp(states, stage.root, stage.step.final(), iterations, num_steps, stage.root is not root, done)
 
 
