@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 from benchmarks import contestants, gates, measure, picture, problems, references, render, targets
 from benchmarks.quadrature import gaussian_reference
 
@@ -71,6 +72,9 @@ def test_short_chains_that_stay_where_they_began_fail():
     stuck = MEAN + SD * (0.8 * places + 0.6 * random.standard_normal((256, 100, 3)))
     assert gates.largest_r_hat(stuck) > 1.01
     assert gates.largest_r_hat(draws_of(256, 100)) < 1.01
+    # Chains that mix, but are too short for plain R-hat.
+    short = draws_of(256, 100, correlation=0.5)
+    assert float(array_stats.rhat(short[..., 0])) > 1.01 > gates.largest_r_hat(short)
 
 
 def test_a_reference_of_long_runs_brings_its_own_error():

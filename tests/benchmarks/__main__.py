@@ -77,6 +77,9 @@ def _on_design(problems: list[Problem], folder: Path, asked: argparse.Namespace)
                 make_references.make(problem, files, ROOT, _say)
             continue
         stored = references(problem, rows)
+        if not stored:
+            _say("  no reference: python -m tests.benchmarks --references --problems " + problem.name)
+            continue
         for source, reference in stored.items():
             np.savez(folder / f"{problem.name} {source}.npz", **vars(reference))
 

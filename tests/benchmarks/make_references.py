@@ -13,6 +13,8 @@ from .references import FOLDER
 
 WANTED_ESS = 40_000
 SECONDS = 240.0
+# A run in its process, however slow: these are made once.
+PATIENCE = 3600.0
 
 
 def samplers(problem: Problem) -> list[tuple[str, Contestant]]:
@@ -28,7 +30,7 @@ def samplers(problem: Problem) -> list[tuple[str, Contestant]]:
 
 
 def make(problem: Problem, rows: list[Path], root: Path, say=print) -> None:
-    """Make both long runs and write them.
+    """Make both long runs and write them; one that cannot be made leaves what is stored of it.
 
     Args:
         problem: One with a Laplace prior.
@@ -36,13 +38,14 @@ def make(problem: Problem, rows: list[Path], root: Path, say=print) -> None:
         root: The repository's root.
         say: Prints a line of progress.
     """
-    stored = {}
+    path = FOLDER / f"{problem.name}.json"
+    stored = json.loads(path.read_text()) if path.exists() else {}
     for source, contestant in samplers(problem):
         request = {
             "problem": problem.name, "module": contestant.module, "settings": contestant.settings, "device": "cpu",
             "rows": [str(path) for path in rows], "reference": "",
         }  # fmt: skip
-        process = Process(contestant, request, root)
+        process = Process(contestant, request, root, PATIENCE)
         while process.not_run is None and sum(run["ess"] for run in process.runs) < WANTED_ESS:
             if sum(run["seconds"] for run in process.runs) > SECONDS:
                 break
@@ -57,4 +60,4 @@ def make(problem: Problem, rows: list[Path], root: Path, say=print) -> None:
             stored[source] = table
     if stored:
         FOLDER.mkdir(exist_ok=True)
-        (FOLDER / f"{problem.name}.json").write_text(json.dumps(stored) + "\n")
+        path.write_text(json.dumps(stored) + "\n")

@@ -25,8 +25,9 @@ PATIENCE = LONGEST_RUN + 120.0
 class Process:
     """A worker, seen from here."""
 
-    def __init__(self, contestant: Contestant, request: dict, root: Path):
+    def __init__(self, contestant: Contestant, request: dict, root: Path, patience: float = PATIENCE):
         self.contestant = contestant
+        self.patience = patience
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root,
@@ -42,9 +43,9 @@ class Process:
         """Send a request and wait for its answer."""
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+        if not select.select([self.process.stdout], [], [], self.patience)[0]:
             self.process.kill()
-            return {"not_run": f"not done within {PATIENCE:.0f} s"}
+            return {"not_run": f"not done within {self.patience:.0f} s"}
         line = self.process.stdout.readline()
         return json.loads(line) if line else {"not_run": "its process ended"}
 
