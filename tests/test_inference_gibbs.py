@@ -478,6 +478,15 @@ def test_seeds_threads_and_blocks(monkeypatch):
     assert len(blocks.draws["weights"][:, -1, 0].unique()) == 5
 
 
+def test_chains_start_apart_and_inside_the_support():
+    prior = br.LaplacePrior(dist.HalfNormal(1.0), relative_to_noise=True)
+    target = br.LinearRegression(prior, dist.Uniform(0.3, 0.9)).target(small_data(9, 4))
+    state = gibbs._start(target, 200, generator())
+    noise, scale = state.log_noise.exp(), (state.log_factor - state.log_noise).exp()
+    assert (noise > 0.3).all() and (noise < 0.9).all() and noise.std() > 0.05
+    assert scale.log().std() > 1.0 and state.variances.mean(1).log().std() > 0.6
+
+
 def test_short_warm_ups_keep_the_law():
     """Without learning the lattice is exact too, only slower."""
     model, data = CASES["noise"][0], small_data(5, 1)
