@@ -13,7 +13,7 @@ from oracles import laplace_gibbs
 import bayesreg as br
 from bayesreg.inference import exact, hmc
 from bayesreg.inference.hmc import _angles, _shrunk_covariance, _starting_state, _steps_for
-from bayesreg.inference.rotation import Coordinates
+from bayesreg.inference.rotation import Block, Coordinates
 from bayesreg.inference.whitening import inverse_root
 
 LEARNED = dist.HalfNormal(1.0)
@@ -118,7 +118,8 @@ def test_the_law_does_not_depend_on_gradient_or_number_of_chains(chains, draws):
     assert float(check_misled(chains, draws).sample_stats["acceptance_rate"].mean()) < 0.95
 
 
-def test_beyond_a_wall_nothing_is_accepted_and_it_counts_as_divergent():
+def test_beyond_a_wall_nothing_is_accepted_and_it_counts_as_divergent(monkeypatch):
+    monkeypatch.setattr(hmc, "_BLOCK_NUMBERS", 10 * 64 * 4)  # blocks of 10 draws: the next goes on where one ends
     target = Walled()
     result = hmc.run(target, draws=300, tune=15, chains=64, seed=0, target_acceptance=0.3)
     points = target.unconstrain(result.draws)
@@ -284,6 +285,50 @@ def test_a_real_target_on_each_device(device, prior, no_synchronisation):
     assert all(tensor.dtype == torch.float64 for tensor in result.draws.values())
     expected = target.log_density(target.unconstrain(result.draws))
     torch.testing.assert_close(result.sample_stats["lp"], expected, rtol=1e-9, atol=1e-9)
+
+
+def stage(positions, error):
+    return Block(positions, torch.zeros_like(error), torch.zeros_like(error), error)
+
+
+def test_what_a_stage_says():
+    """Of 200 coordinates two are off; one chain accepts nothing; all remember half of where they started."""
+    generator = torch.Generator().manual_seed(0)
+    positions, begin = (torch.randn((*n, 50, 200), generator=generator, dtype=torch.float64) for n in ((8,), ()))
+    positions = 0.5 * 2.0**0.5 * positions + 0.5 * begin
+    positions[..., 7] += 1.0
+    positions[..., 8] -= 1.0
+    error = torch.full((8, 50), math.log(2.0), dtype=torch.float64)
+    error[:, 3] = 10.0
+    root = torch.diag(torch.linspace(0.5, 2.0, 200, dtype=torch.float64))
+    coordinates = Coordinates(torch.full((200,), 5.0, dtype=torch.float64), root)
+    evidence = hmc._judge(stage(positions, error), coordinates, coordinates.points(begin))
+    acceptance, best, shrinkage, memory = evidence.numbers.tolist()
+    assert acceptance == pytest.approx(0.49, abs=0.001) and best == pytest.approx(math.exp(-10.0))
+    assert shrinkage > 0.5 and 0.5 < memory < 1.0
+    moved = evidence.refined.centre - coordinates.centre
+    assert moved[7] / root[7, 7] == pytest.approx(1.0, abs=0.2) and moved[8] / root[8, 8] == pytest.approx(
+        -1.0, abs=0.2
+    )
+    assert int((moved != 0).sum()) < 20
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "steps", "settled"), [(1, 1.0, 1, True), (1, 0.0, 32, True), (3, 1.0, 1, False)]
+)
+def test_the_warm_up_goes_on_while_chains_are_stuck_or_remember(monkeypatch, number, value, steps, settled):
+    """More than 32 kicks are not made: then it goes on with those."""
+    judge = hmc._judge
+
+    def forced(*stage):
+        evidence = judge(*stage)
+        evidence.numbers[number] = value
+        return evidence
+
+    monkeypatch.setattr(hmc, "_judge", forced)
+    details = hmc.run(GaussianTarget(), draws=3, tune=60, chains=64, seed=1).details
+    assert (details["steps"], details["settled"]) == (steps, settled)
+    assert (details["tune"] == 60) is not settled
 
 
 def test_the_covariance_is_shrunk_by_as_much_as_is_noise():
