@@ -47,6 +47,7 @@ def prepare(problem: Problem, rows, settings: dict, device: str) -> Prepared:
         The runs.
     """
     import bayesreg as br
+    from bayesreg.engines import ENGINES
 
     model, data = model_of(problem), br.RegressionData(*rows)
 
@@ -62,7 +63,7 @@ def prepare(problem: Problem, rows, settings: dict, device: str) -> Prepared:
         return Run(
             {name: values.numpy() for name, values in posterior.draws.items()},
             0 if divergences is None else int(divergences.sum()),
-            warmup=details.get("warmup_seconds"),
+            warmup=0.0 if ENGINES[posterior.method].independent else details.get("warmup_seconds"),
             info={
                 "method": posterior.method,
                 "chains": posterior.num_chains,
