@@ -27,10 +27,11 @@ _LOWEST = -1e300
 _SMALLEST_SD = 1e-3
 # Rounding may put a draw so far (in nodes) beyond the row that it is from.
 _MARGIN = 1e-9
-# An envelope is at least this much above the interpolation; what lies so many nats below the peak, a mass of about
-# 1e-12, need not be under it.
+# An envelope is at least this much above the interpolation. What lies so many nats below the peak, a mass of about
+# 1e-12, need not be under it; and a cell of less than the smallest mass is not raised beyond its cost.
 _LEAST_LIFT, _LARGEST_LIFT = 0.01, 50.0
 _DEPTH = 28.0
+_SMALLEST_MASS, _LARGEST_COST = 1e-9, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,17 +104,21 @@ class RowMixture:
         middles = torch.arange(self._nodes - 1, dtype=self._masses.dtype, device=self._masses.device) + 0.5
         if self._rows == 1:
             worst = self._at(None, None, ((middles - self._mean_nodes) / self._sd_nodes).unsqueeze(0))
+            widths, ends = self._sds, self._masses.unsqueeze(-1)
         else:
             middles = middles[::2]  # neighbours along a row hardly differ
             base = torch.arange(self._rows - 1, dtype=torch.int64, device=self._masses.device).unsqueeze(-1)
             share = torch.full((1, 1), 0.5, dtype=self._masses.dtype, device=self._masses.device)
             worst = self._at(base, share, (middles - self._mean_nodes[base]) / self._sd_nodes[base])
+            # A cell's linear density is that of its two ends, each falling to 0 at the other.
+            widths, ends = self._sds[:-1], torch.stack([self._masses[:-1], self._masses[1:]], -1)
         log_heights = log_density(worst.outer, worst.inner)
-        above = torch.where(log_heights > log_heights.amax() - _DEPTH, log_heights - worst.log_envelope, 0.0)
-        self._lifts = above.amax(-1).clamp(_LEAST_LIFT, _LARGEST_LIFT)
+        by_mass = log_heights + widths.log().unsqueeze(-1)
+        above = torch.where(by_mass > by_mass.amax() - _DEPTH, log_heights - worst.log_envelope, 0.0)
+        share = ends.sum(-1) / ends.sum()
+        most = torch.where(share < _SMALLEST_MASS, (_LARGEST_COST / share).log(), _LARGEST_LIFT)
+        self._lifts = above.amax(-1).clamp_min(_LEAST_LIFT).minimum(most)
         factors = self._lifts.exp()
-        # A cell's linear density is that of its two ends, each falling to 0 at the other.
-        ends = torch.stack([self._masses[:-1], self._masses[1:]], -1) if self._rows > 1 else self._masses.unsqueeze(-1)
         lifted = factors.unsqueeze(-1) * ends
         self._cell_cumulative = lifted.flatten().cumsum(-1)
         self.acceptance = float(ends.sum() / lifted.sum())
