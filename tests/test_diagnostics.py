@@ -69,6 +69,14 @@ def test_they_are_arvizs(shape, device):
             )
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (1, 10), (2, 13)])
+def test_sums_that_reach_the_last_lag_end_as_arvizs(shape):
+    """Few lags: the pair at which the sum stops may be a positive one with a negative first half."""
+    draws = autoregressive((*shape, 300), 0.2)
+    (found,) = diagnose(torch.from_numpy(draws), Chains.ess_mean)
+    np.testing.assert_allclose(found.numpy(), array_stats.ess(draws, method="mean", **AXES), rtol=1e-9)
+
+
 def test_the_error_of_the_sd_is_that_of_the_squares_halved():
     """ArviZ took the ESS of x for that of (x - mean)^2 until 1.0: here the formula, with ArviZ's ESS of the squares."""
     draws = autoregressive((4, 500, 3), 0.8) * [1.0, 1e-200, 1e200]
@@ -125,6 +133,12 @@ def test_what_cannot_be_judged_is_nan_and_spoils_nothing_else():
     for short in (draws[:, :1, 5], draws[:, :3, 5]):
         assert all(numbers.isnan() for numbers in diagnose(short, *measures))
     assert all(numbers.isnan() for numbers in diagnose(draws[:1, :, 5], Chains.r_hat, Chains.lasting_r_hat))
+
+
+def test_what_is_constant_has_itself_for_its_mean():
+    constants = torch.arange(1, 50, dtype=torch.float64) / 7.0
+    mean, sd = diagnose(constants.expand(3, 49, 49), Chains.mean, Chains.sd)
+    assert torch.equal(mean, constants) and not sd.any()
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (0, 5), (4, 0), (4, 5, 0)])
