@@ -206,6 +206,23 @@ def test_the_metric_is_refined_where_it_is_wrong_and_only_there():
     assert nuts.run(Known(), draws=1, tune=400, chains=20, seed=0).details["metric"] == "known curvature"
 
 
+def test_the_refined_root_is_one_of_the_covariance_of_the_draws():
+    """From a root that is far from symmetric: sides that are exchanged would show."""
+    target = GaussianTarget()
+    root = inverse_root(target.curvature(target.start())) @ torch.diag(torch.tensor([1.0, 9.0, 1.0, 0.1], **ON))
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.randn(30, 400, 4, generator=generator, **ON)
+    draws = target.mean + normals @ torch.linalg.cholesky(target.covariance).T
+    states = nuts._starting_states(target, target.mean, root, 400, generator)
+    stage = nuts._Stage(nuts._Sampler(target, generator, 10), states, root, 0.8)
+    moved = nuts.Transition(*(torch.ones(400, **ON) for _ in range(5)))
+    for points in draws:
+        stage.record(nuts.States(points, *target.log_density_and_gradient(points)), moved)
+    found = stage.better_root()
+    relative = (found @ found.T - target.covariance) / target.sd / target.sd[:, None]
+    assert float(relative.abs().max()) < 0.06  # 4,000 draws, four standard errors
+
+
 def test_a_metric_that_does_not_help_is_given_back(monkeypatch):
     """A refinement that makes trajectories longer, planted."""
     worse = torch.diag(torch.tensor([1.0, 1.0, 1.0, 30.0], **ON))
