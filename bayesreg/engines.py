@@ -37,7 +37,7 @@ ENGINES = {
     "exact": Engine("exact", chains=4, draws=1000, independent=True),
     "rejection": Engine("rejection", chains=4, draws=1000, independent=True),
     "hmc": Engine("hmc", chains=64, draws=200, tune=100),
-    "gibbs": Engine("gibbs", chains=16, draws=300, tune=100),
+    "gibbs": Engine("gibbs", chains=16, draws=800, tune=50),
     "nuts": Engine("nuts", chains=64, draws=200, tune=100),
     "svi": Engine("svi", chains=4, draws=1000, independent=True),
     "pyro-nuts": Engine("pyro_nuts", chains=4, draws=1000, tune=500),

@@ -11,6 +11,7 @@ import torch
 
 from bayesreg.diagnostics import Chains, diagnose
 from bayesreg.ranks import quantile
+from bayesreg.threads import one_thread
 
 INTERVALS = ("eti", "hdi")
 
@@ -71,6 +72,7 @@ def check_interval(interval: float, kind: str) -> None:
         raise ValueError(f"kind must be one of {', '.join(INTERVALS)}, got {kind!r}")
 
 
+@one_thread()  # many small sums: threads would wait for one another
 def summarize(
     draws: Mapping[str, torch.Tensor], feature_names: Sequence[str], interval: float, kind: str
 ) -> pd.DataFrame:
@@ -110,6 +112,7 @@ def summarize(
     return pd.DataFrame(columns, index=scalar_names(draws, feature_names))
 
 
+@one_thread()
 def lasting_r_hat(draws: Mapping[str, torch.Tensor], feature_names: Sequence[str]) -> pd.Series:
     """Return `bayesreg.diagnostics.Chains.lasting_r_hat` of each scalar by its name.
 

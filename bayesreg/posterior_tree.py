@@ -167,7 +167,7 @@ def _log_prior(posterior: Posterior) -> dict[str, np.ndarray]:
 def _library_attributes(posterior: Posterior) -> dict[str, str]:
     import pyro
 
-    by_pyro = posterior.method in ("svi", "pyro-nuts")
+    by_pyro = posterior.method == "pyro-nuts" or posterior.details.get("pyro_loop", False)
     return {
         "created_at": posterior.created_at,
         "creation_library": "bayesreg",

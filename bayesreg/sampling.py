@@ -139,7 +139,7 @@ def sample(
             **result.details,
             "message": result.message,
             "device": str(target.device),
-            "sampling_seconds": time.perf_counter() - started,
+            "engine_seconds": time.perf_counter() - started,
         },
     )
     _warn(posterior, result, chain=not engine.independent)
@@ -188,7 +188,7 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
     if khat > LARGEST_KHAT:
         message = (
             f"the k-hat of the variational fit is {khat:.2f} (threshold {LARGEST_KHAT}): its draws are too far from "
-            "the posterior to be corrected by importance weights; use another guide, or method='pyro-nuts'"
+            "the posterior to be corrected by importance weights; use another guide, or method='auto'"
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     if not chain:  # independent draws: nothing to mix

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from bayesreg.model import LinearRegression
 
 
+# In coordinates that give the curvature a unit diagonal.
+_SMALLEST_EIGENVALUE = 1e-8
+
+
 class Target:
     """A log density over unconstrained points, for one model and one set of moments, on one device.
 
@@ -200,18 +204,33 @@ class Target:
         Returns:
             A symmetric positive definite matrix ``(p, p)``.
         """
-        hessian = -torch.autograd.functional.hessian(self._log_density_by_operations, point.detach())
-        noise, prior_factor = self._scales_at(point)
-        d = self.num_features
-        if self._prior.kind == "laplace":  # autograd sees a straight line where the kink is
-            index = torch.arange(d, device=self.device, dtype=torch.int64)
-            effective = self._effective_scale(noise, prior_factor).expand(d)
-            hessian[index, index] += self._prior.expected_curvature(effective)
+        hessian = self._negative_hessian(point)
         lengths = hessian.diagonal().abs().clamp_min(torch.finfo(self.dtype).tiny).sqrt()
-        values, vectors = torch.linalg.eigh(hessian / lengths / lengths.unsqueeze(-1))
-        values = values.abs().clamp_min(1e-8)
-        scaled = vectors * lengths.unsqueeze(-1)
-        return (scaled * values) @ scaled.T
+        scaled = hessian / lengths / lengths.unsqueeze(-1)
+        factor, failed = torch.linalg.cholesky_ex(scaled)
+        if not failed and float(factor.diagonal().min()) ** 2 > _SMALLEST_EIGENVALUE:
+            return hessian
+        values, vectors = torch.linalg.eigh(scaled)
+        raised = vectors * lengths.unsqueeze(-1)
+        return (raised * values.abs().clamp_min(_SMALLEST_EIGENVALUE)) @ raised.T
+
+    def _negative_hessian(self, point: torch.Tensor) -> torch.Tensor:
+        """Return the negative Hessian: the weights' block in closed form, the few other rows by autograd."""
+        d, noise, prior_factor = self.num_features, *self._scales_at(point.detach())
+        hessian = torch.empty((self.num_parameters, self.num_parameters), dtype=self.dtype, device=self.device)
+        hessian[:d, :d] = self._gram / noise.square()
+        # Autograd would see a straight line where a Laplace prior has its kink.
+        effective = self._effective_scale(noise, prior_factor).expand(d)
+        hessian[:d, :d].diagonal().add_(self._prior.expected_curvature(effective))
+        if d < self.num_parameters:
+            with torch.enable_grad():
+                at = point.detach().requires_grad_(True)
+                density = self._log_density_by_operations(at)
+                (gradient,) = torch.autograd.grad(density, at, create_graph=True)
+                for row in range(d, self.num_parameters):
+                    (second,) = torch.autograd.grad(gradient[row], at, retain_graph=True)
+                    hessian[row], hessian[:, row] = -second, -second
+        return hessian
 
     # --- helpers
 

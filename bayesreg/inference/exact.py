@@ -26,7 +26,6 @@ from bayesreg.threads import one_thread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bayesreg.model import LinearRegression
     from bayesreg.target import Target
 
 # Numbers made at once: they stay in cache. How many draws of a chain that is depends on the number of features alone,
@@ -35,9 +34,9 @@ _NUMBERS_AT_ONCE = 2**17
 _SHORTEST_BLOCK, _LONGEST_BLOCK = 128, 2048
 
 
-def why_not(model: LinearRegression) -> str | None:
-    """Say in a sentence why this engine cannot take a model, or None where it can."""
-    if model.prior.kind == "laplace":
+def why_not(target: Target) -> str | None:
+    """Say in a sentence why this engine cannot take a posterior, or None where it can."""
+    if target.model.prior.kind == "laplace":
         return (
             "the exact engine needs a Gaussian or a flat prior: under a Laplace prior the posterior has no closed form"
         )
@@ -64,7 +63,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         ValueError: Its posterior is improper.
     """
     model = target.model
-    reason = why_not(model)
+    reason = why_not(target)
     if reason is not None:
         raise EngineCannot(reason)
     spectrum, table = target.spectrum, None

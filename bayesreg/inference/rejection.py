@@ -31,7 +31,6 @@ from bayesreg.threads import one_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bayesreg.model import LinearRegression
     from bayesreg.target import Target
 
 # Proposals made at once: they stay in cache, and a fixed rule makes the same seed give the same draws.
@@ -43,10 +42,21 @@ _SMALLEST_ACCEPTANCE = 0.02
 _TABLE_TOLERANCE = 1e-5
 
 
-def why_not(model: LinearRegression) -> str | None:
-    """Say in a sentence why this engine cannot take a model, whatever the data, or None where it can."""
-    if model.prior.kind != "laplace":
+def why_not(target: Target) -> str | None:
+    """Say in a sentence why there is no envelope over a posterior, or None where there is one."""
+    if target.model.prior.kind != "laplace":
         return "the rejection engine is for Laplace priors: under others the exact engine draws without rejecting"
+    spectrum = target.spectrum
+    if spectrum.rank < spectrum.num_features:
+        return (
+            f"rejection needs a design of full rank, got rank {spectrum.rank} for {spectrum.num_features} features: "
+            "along the other directions the Laplace prior is all there is, and no Gaussian lies above it"
+        )
+    if spectrum.degrees_of_freedom <= spectrum.num_features and "noise_scale" in target.learned_scales:
+        return (
+            f"rejection needs more rows than features to learn the noise scale, got {spectrum.num_rows} rows for "
+            f"{spectrum.num_features} features"
+        )
     return None
 
 
@@ -68,7 +78,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     Raises:
         EngineCannot: The model has another prior, the design's rank is short, or too few proposals would be kept.
     """
-    reason = why_not(target.model) or _why_no_envelope(target)
+    reason = why_not(target)
     if reason is not None:
         raise EngineCannot(reason)
     try:
@@ -100,21 +110,6 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         f"independent draws; {share:.1%} of {kept.numel():,} proposals kept, the log evidence to {error:.1g} nats",
         {"acceptance": share, "proposals": kept.numel(), "log_evidence_standard_error": error},
     )
-
-
-def _why_no_envelope(target: Target) -> str | None:
-    spectrum = target.spectrum
-    if spectrum.rank < spectrum.num_features:
-        return (
-            f"rejection needs a design of full rank, got rank {spectrum.rank} for {spectrum.num_features} features: "
-            "along the other directions the Laplace prior is all there is, and no Gaussian lies above it"
-        )
-    if spectrum.degrees_of_freedom <= spectrum.num_features and "noise_scale" in target.learned_scales:
-        return (
-            f"rejection needs more rows than features to learn the noise scale, got {spectrum.num_rows} rows for "
-            f"{spectrum.num_features} features"
-        )
-    return None
 
 
 class _Proposal:

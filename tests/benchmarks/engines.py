@@ -69,7 +69,7 @@ def prepare(problem: Problem, rows, settings: dict, device: str) -> Prepared:
                 "chains": posterior.num_chains,
                 "draws": posterior.num_draws,
                 "device": details.get("device"),
-                "engine_seconds": details.get("sampling_seconds"),
+                "engine_seconds": details["engine_seconds"],
             },
         )
 

@@ -103,7 +103,7 @@ def overhead(device: str) -> list[dict]:
 
                 def call(seed, model=model, source=source, engine=engine):
                     posterior = br.sample(model, source, seed=seed, device=device)
-                    engine.append(posterior.details["sampling_seconds"])
+                    engine.append(posterior.details["engine_seconds"])
                     return posterior
 
                 seconds, posterior = _median_seconds(call)
