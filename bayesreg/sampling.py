@@ -19,6 +19,7 @@ from bayesreg.memory import require_memory
 from bayesreg.model import require_model
 from bayesreg.posterior import Posterior
 from bayesreg.propriety import require_proper
+from bayesreg.threads import one_thread
 from bayesreg.warnings import ConvergenceWarning
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def sample(
 
     Returns:
         The `Posterior`, on the CPU; its ``reason`` says why this engine. A `ConvergenceWarning` is issued where R-hat
-        is above 1.01, an effective sample size below 400, a transition divergent, the k-hat of a variational fit above
+        is above 1.01 (from 16 chains on, what of it lasts), an effective sample size below 400, a transition divergent, the k-hat of a variational fit above
         0.7, or the engine's own check fails.
 
     Raises:
@@ -102,14 +103,33 @@ def sample(
         raise ValueError(f"seed must be below 2**63, got {seed}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    # On one thread, for what is set up as for the draws: these are small operations, for which threads wait.
+    with one_thread():
+        posterior, result, independent = _run(
+            require_model(model), data, method, asked, seed, device, progress, options
+        )
+    _warn(posterior, result, chain=not independent)
+    return posterior
+
+
+def _run(
+    model: LinearRegression,
+    data: RegressionData | Moments,
+    method: str,
+    asked: dict[str, int | None],
+    seed: int,
+    device: str | torch.device,
+    progress: bool,
+    options: dict[str, Any],
+) -> tuple[Posterior, EngineResult, bool]:
+    """Return the posterior, what the engine handed back, and whether its draws are independent."""
     device = resolve_device(device)
-    target = require_model(model).target(data, device or "cpu")
+    target = model.target(data, device or "cpu")
     require_proper(target)
     if method == "pyro-nuts" and options.pop("pyro_program", False):
         options["program"] = _program(model, data, target.device)
     refusals = []
-    candidates = _candidates(target) if method == "auto" else [(method, "as asked")]
-    for name, why in candidates:  # noqa: B007 (the last one is used)
+    for name, why in _candidates(target) if method == "auto" else [(method, "as asked")]:
         engine = ENGINES[name]
         run = engine.load().run
         _check_options(run, name, options)
@@ -121,29 +141,30 @@ def sample(
         started = time.perf_counter()
         try:
             result = run(target, **settings, seed=seed, progress=progress, **options)
-            break
         except EngineCannot as reason:
             if method != "auto":
                 raise ValueError(f"method={method!r} cannot take this: {reason}; use method='auto'") from reason
             refusals.append(str(reason))
-    posterior = Posterior(
-        {name: values.detach().cpu() for name, values in result.draws.items()},
-        {name: values.detach().cpu() for name, values in result.sample_stats.items()},
-        model=model,
-        data=data,
-        method=name,
-        reason="; ".join([why, *refusals]),
-        seed=seed,
-        log_evidence=result.log_evidence,
-        details={
+            continue
+        details = {
             **result.details,
             "message": result.message,
             "device": str(target.device),
             "engine_seconds": time.perf_counter() - started,
-        },
-    )
-    _warn(posterior, result, chain=not engine.independent)
-    return posterior
+        }
+        posterior = Posterior(
+            {name: values.detach().cpu() for name, values in result.draws.items()},
+            {name: values.detach().cpu() for name, values in result.sample_stats.items()},
+            model=model,
+            data=data,
+            method=name,
+            reason="; ".join([why, *refusals]),
+            seed=seed,
+            log_evidence=result.log_evidence,
+            details=details,
+        )
+        return posterior, result, engine.independent
+    raise AssertionError("the last engine that auto tries takes every model")
 
 
 def _candidates(target: Target) -> Iterator[tuple[str, str]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_inside = threading.local()
 
 
 @contextmanager
@@ -18,14 +21,19 @@ def one_thread() -> Iterator[None]:
     Yields:
         Nothing.
     """
+    if getattr(_inside, "flag", False):  # finding and setting the limits takes a quarter of a millisecond
+        yield
+        return
     torch = sys.modules.get("torch")  # what works on NumPy arrays alone does not wait for its import
     num_threads = torch.get_num_threads() if torch else 0
     try:
+        _inside.flag = True
         if torch:
             torch.set_num_threads(1)
         with _blas_libraries().limit(limits=1, user_api="blas"):
             yield
     finally:
+        _inside.flag = False
         if torch:
             torch.set_num_threads(num_threads)
 

@@ -79,7 +79,7 @@ def test_draws_and_evidence_are_those_of_brute_force(case):
 def test_both_envelopes_were_needed():
     model, rows, *_ = CASES["nothing to learn"]
     result = run(model, rows)
-    made = envelope.Envelope(model.target(rows))
+    made = envelope.Envelope(model.target(rows), sweeps=100)
     log_noise = torch.tensor(0.9, dtype=torch.float64).log()
     log_ratio = result.draws["prior_scale"].log() - 2.0 * log_noise
     tangent = made._log_tangent(log_noise, log_ratio) < made._log_gaussian(log_noise, log_ratio)
@@ -115,7 +115,7 @@ def test_a_slip_is_caught(plant, case, monkeypatch):
 
 def test_a_t_that_is_not_the_best_costs_acceptance_and_no_truth(monkeypatch):
     good = run(*CASES["noise learned"][:2]).details["acceptance"]
-    monkeypatch.setattr(envelope, "_dual_of_the_lasso", lambda spectrum, strengths: np.full((len(strengths), 2), 0.3))
+    monkeypatch.setattr(envelope, "_dual_of_the_lasso", lambda _, strengths, *rest: np.full((len(strengths), 2), 0.3))
     assert check(*CASES["noise learned"]).details["acceptance"] < 0.8 * good
 
 
@@ -127,7 +127,9 @@ def test_the_best_t_is_the_subgradient_at_the_map():
     centred = diabetes.features - diabetes.features.mean(0)
     expected = 0.1 / 0.7**2 * centred.T @ (diabetes.target - diabetes.target.mean() - centred @ fit.weights.numpy())
     target = model.target(diabetes)
-    found = envelope._dual_of_the_lasso(target.spectrum, np.array([0.7**2]))[0]  # z is in units of the scale 0.1
+    found = envelope._dual_of_the_lasso(target.spectrum, np.array([0.7**2]), 0.7, sweeps=100)[
+        0
+    ]  # z is in units of the scale 0.1
     np.testing.assert_allclose(found, expected, atol=0.02)
     assert 0 < int((fit.weights == 0.0).sum()) < 10
 

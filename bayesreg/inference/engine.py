@@ -13,7 +13,7 @@ class EngineResult:
 
     Attributes:
         draws: constrained draws by name, ``{"weights": (chain, draw, d), "intercept": (chain, draw), ...}``; float64,
-            detached, on the device of the target.
+            detached, on the device of the target or, where they are many, on the CPU already.
         sample_stats: one number a draw, ``{"lp": (chain, draw), ...}``, under ArviZ's names.
         log_evidence: log of the normalising constant in nats, where the engine knows it.
         message: one sentence on how the run went.

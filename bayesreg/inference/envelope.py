@@ -40,12 +40,14 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from bayesreg.evidence import EvidenceSpectrum
     from bayesreg.target import Target
 
 # Nodes of log lambda this far apart, over this many standard deviations to either side, and no further than this.
 _STEP, _REACH, _FARTHEST = 0.25, 16.0, 12.0
-# Coordinate descent on the dual ends when no entry of t moves by more: what is left costs acceptance, not truth.
-_SMALLEST_MOVE, _MOST_SWEEPS = 1e-3, 50
+# Coordinate descent on the dual ends when a sweep lowers the envelope by less, in nats: what is left costs acceptance,
+# not truth.
+_SMALLEST_GAIN = 1e-3
 
 
 class Envelope:
@@ -53,9 +55,10 @@ class Envelope:
 
     Args:
         target: The posterior.
+        sweeps: The most sweeps that look for the best t.
     """
 
-    def __init__(self, target: Target):
+    def __init__(self, target: Target, sweeps: int):
         self._spectrum = spectrum = target.spectrum
         self._like = {"dtype": target.dtype, "device": target.device}
         degrees, num_features = spectrum.degrees_of_freedom, spectrum.num_features
@@ -69,7 +72,8 @@ class Envelope:
         self._log_largest = self._slope.abs().max().log()
         self._total = spectrum.residual + float(spectrum.projections.square().sum())
         nodes = self._nodes(target)
-        subgradients = _dual_of_the_lasso(spectrum, np.exp(nodes))
+        noise = target.constrain(target.start()).get("noise_scale", target.known_noise_scale)
+        subgradients = _dual_of_the_lasso(spectrum, np.exp(nodes), float(noise), sweeps)
         rotated = subgradients @ spectrum.basis.cpu().numpy()  # a at each node
         values, projections = spectrum.singular_values.cpu().numpy(), spectrum.projections.cpu().numpy()
         scaled = rotated / values
@@ -188,12 +192,16 @@ class Envelope:
         return torch.tensor(array, **self._like)
 
 
-def _dual_of_the_lasso(spectrum, strengths: np.ndarray) -> np.ndarray:
+def _dual_of_the_lasso(
+    spectrum: EvidenceSpectrum, strengths: np.ndarray, noise_scale: float, sweeps: int
+) -> np.ndarray:
     """Return, for each lambda, the t in the box that minimises lambda |a / S|^2 / 2 - sum a c / S, a = V't.
 
     Args:
         spectrum: The design.
         strengths: lambda ``(k,)``.
+        noise_scale: About s, which says what the function is worth: lambda / s^2 of it are nats of log m.
+        sweeps: The most that are made.
 
     Returns:
         Subgradients ``(k, d)``.
@@ -204,14 +212,15 @@ def _dual_of_the_lasso(spectrum, strengths: np.ndarray) -> np.ndarray:
     diagonal = quadratic.diagonal()
     subgradients = np.zeros_like(free)
     slopes = free.copy()  # (free - quadratic t)
-    for _ in range(_MOST_SWEEPS):
-        largest = 0.0
+    gain_of_a_move = 0.5 * (strengths / noise_scale) ** 2
+    for _ in range(sweeps):
+        gains = np.zeros_like(strengths)
         for j in range(free.shape[1]):
-            new = np.clip(subgradients[:, j] + slopes[:, j] / diagonal[j], -1.0, 1.0)
+            new = np.minimum(np.maximum(subgradients[:, j] + slopes[:, j] / diagonal[j], -1.0), 1.0)
             move = new - subgradients[:, j]
             slopes -= move[:, None] * quadratic[j]
             subgradients[:, j] = new
-            largest = max(largest, float(np.abs(move).max()))
-        if largest < _SMALLEST_MOVE:
+            gains += diagonal[j] * move * move
+        if float((gain_of_a_move * gains).max()) < _SMALLEST_GAIN:
             break
     return subgradients

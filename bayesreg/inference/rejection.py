@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # Proposals made at once: they stay in cache, and a fixed rule makes the same seed give the same draws.
 _BLOCK = 4096
 _PILOT = 1024
+# A few sweeps find the envelope where the posterior is; more of them, where its mass would otherwise be.
+_SWEEPS, _GOOD_ACCEPTANCE = (6, 100), 0.3
 # Below this share of kept proposals a Markov chain is faster.
 _SMALLEST_ACCEPTANCE = 0.02
 # The envelope's integral need not be known better than the share kept, whose error is a Monte Carlo one.
@@ -81,13 +83,16 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     reason = why_not(target)
     if reason is not None:
         raise EngineCannot(reason)
-    try:
-        proposal = _Proposal(target)
-    except ValueError as error:  # the envelope has more mass than the posterior, and its tails may be too heavy
-        raise EngineCannot(f"rejection finds no table of the scales for its envelope: {error}") from error
-    # Its own random numbers: a chain of the same seed does not depend on it but through its block size.
-    pilot = torch.Generator(target.device).manual_seed(chain_seed(0, 0))
-    acceptance = float(proposal(_PILOT, pilot)[1].exp().mean())
+    for sweeps in _SWEEPS:
+        try:
+            proposal = _Proposal(target, sweeps)
+        except ValueError as error:  # the envelope has more mass than the posterior, and its tails may be too heavy
+            raise EngineCannot(f"rejection finds no table of the scales for its envelope: {error}") from error
+        # Its own random numbers: a chain of the same seed does not depend on it but through its block size.
+        pilot = torch.Generator(target.device).manual_seed(chain_seed(0, 0))
+        acceptance = float(proposal(_PILOT, pilot)[1].exp().mean())
+        if acceptance > _GOOD_ACCEPTANCE:
+            break
     if not acceptance >= _SMALLEST_ACCEPTANCE:
         raise EngineCannot(
             f"rejection would keep {acceptance:.2g} of its proposals (least worth while: {_SMALLEST_ACCEPTANCE}): the "
@@ -115,8 +120,8 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
 class _Proposal:
     """Draws of the scales and the weights from the envelope, each with its log probability to be kept."""
 
-    def __init__(self, target: Target):
-        self._target, self._envelope = target, Envelope(target)
+    def __init__(self, target: Target, sweeps: int):
+        self._target, self._envelope = target, Envelope(target, sweeps)
         self._relative = target.model.prior.relative_to_noise
         self._zero = torch.zeros((), dtype=target.dtype, device=target.device)
         self._table = None
