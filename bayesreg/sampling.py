@@ -79,8 +79,8 @@ def sample(
 
     Returns:
         The `Posterior`, on the CPU; its ``reason`` says why this engine. A `ConvergenceWarning` is issued where R-hat
-        is above 1.01 (from 16 chains on, what of it lasts), an effective sample size below 400, a transition divergent, the k-hat of a variational fit above
-        0.7, or the engine's own check fails.
+        is above 1.01 (from 16 chains on, what of it lasts), an effective sample size below 400, a transition divergent,
+        the k-hat of a variational fit above 0.7, or the engine's own check fails.
 
     Raises:
         ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of
