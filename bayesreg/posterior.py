@@ -138,8 +138,8 @@ class Posterior:
         The columns: ``mean``; ``sd`` (divisor: number of draws - 1); the bounds of the interval, named
         ``eti_90%_lower`` and so on by its kind and probability; and after Vehtari, Gelman, Simpson, Carpenter and
         Buerkner (2021), number for number as in ArviZ (`bayesreg.diagnostics`), ``ess_bulk``, ``ess_tail`` (the smaller
-        of the 5 % and the 95 % quantile's), ``mcse_mean`` and the rank-normalised split ``r_hat``. These are NaN for a quantity that does not move and below 4 draws a
-        chain, ``r_hat`` also for a single chain.
+        of the 5 % and the 95 % quantile's), ``mcse_mean`` and the rank-normalised split ``r_hat``. These are NaN for a
+        quantity that does not move and below 4 draws a chain, ``r_hat`` also for a single chain.
 
         Args:
             interval: Probability of the interval.
