@@ -24,6 +24,8 @@ MOST_CHAINS, MOST_DRAWS = len(OKABE_ITO), 250
 PREDICTIVE_DRAWS = 50
 # The density of fewer rows than this says more about its smoothing than about them.
 FEWEST_ROWS_FOR_A_DENSITY = 20
+# Of fewer draws a chain no effective sample size is defined, and neither ranks nor energies say anything of mixing.
+FEWEST_DRAWS = 4
 
 
 def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
     ``trace`` (one chain), of up to 12 quantities, those of the lowest effective sample sizes. ``forest``: up to 40
     weights, those farthest from 0 in units of their own standard deviation. ``energy``, where the sampler kept it.
     ``posterior_predictive``, where the rows are at hand: densities, or cumulative distributions of less than 20 rows or
-    of a constant target.
+    of a constant target. Of fewer than 4 draws a chain there is no ``rank``, ``trace`` or ``energy``.
 
     Args:
         posterior: The draws.
@@ -53,8 +55,7 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
 
     has_rows = isinstance(posterior.data, RegressionData)
     tree = posterior.to_datatree(pointwise_draws=4 * PREDICTIVE_DRAWS if has_rows else 0)
-    few = _few_chains(posterior)
-    names = _slowest(posterior)
+    enough_draws = posterior.num_draws >= FEWEST_DRAWS
     drawn: dict[str, Any] = {}
 
     def draw(name: str, function: str, data: xr.DataTree, figure: dict[str, Any], **arguments: Any) -> Any:
@@ -62,16 +63,18 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
         drawn[name] = getattr(az, function)(data, backend="matplotlib", figure_kwargs=figure, **arguments)
         return drawn[name].get_viz("figure")
 
-    chains = few["posterior"]["chain"].values
-    kind = "rank" if len(chains) > 1 else "trace"
-    # The band that ArviZ 0.23 simulates for 2 and 3 chains is as wide as the axis; that of one chain on its own is
-    # a little wide for several, and right on the safe side. ArviZ 1.x draws none.
-    band = {"stats": {"ecdf_pit": {"n_chains": 1}}} if kind == "rank" else {}
-    size = {"figsize": (11.0, 0.9 + 2.2 * -(-len(names) // 4))}
-    figure = draw(kind, f"plot_{kind}", few, size, var_names=names, color=OKABE_ITO, **band)
-    _write_titles(figure, posterior)
-    if kind == "rank":
-        _explain_ranks(figure, chains)
+    if enough_draws:
+        few, names = _few_chains(posterior), _slowest(posterior)
+        chains = few["posterior"]["chain"].values
+        kind = "rank" if len(chains) > 1 else "trace"
+        # The band that ArviZ 0.23 simulates for 2 and 3 chains is as wide as the axis; that of one chain on its own is
+        # a little wide for several, and right on the safe side. ArviZ 1.x draws none.
+        band = {"stats": {"ecdf_pit": {"n_chains": 1}}} if kind == "rank" else {}
+        size = {"figsize": (11.0, 0.9 + 2.2 * -(-len(names) // 4))}
+        figure = draw(kind, f"plot_{kind}", few, size, var_names=names, color=OKABE_ITO, **band)
+        _write_titles(figure, posterior)
+        if kind == "rank":
+            _explain_ranks(figure, chains)
 
     farthest = _farthest_from_zero(posterior)
     weights = tree["posterior"].to_dataset()[["weights"]].isel(feature=farthest)
@@ -87,8 +90,12 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
     which = "weight" if len(farthest) == posterior.data.num_features else f"the {len(farthest)} weights farthest from 0"
     intervals.set_xlabel(f"{which}: mean, 50% and 90% equal-tailed interval")
 
-    if "energy" in posterior.sample_stats:
-        left, right = draw("energy", "plot_energy", tree, {"figsize": (8.0, 3.5)}, color=OKABE_ITO).axes
+    if enough_draws and "energy" in posterior.sample_stats:
+        with warnings.catch_warnings():
+            # ArviZ's guess that dimensions are confused, where there are just many chains.
+            warnings.filterwarnings("ignore", "Found chain dimension to be longer than draw dimension", UserWarning)
+            figure = draw("energy", "plot_energy", tree, {"figsize": (8.0, 3.5)}, color=OKABE_ITO)
+        left, right = figure.axes
         left.yaxis.set_major_locator(MaxNLocator(integer=True))  # chains are whole
         left.set_xlabel("low: below 0.3")
         right.set_xlabel("energy: less its mean, and from draw to draw")
@@ -154,5 +161,6 @@ def _slowest(posterior: Posterior) -> list[str]:
 def _farthest_from_zero(posterior: Posterior) -> np.ndarray:
     """Return the positions of the weights that are farthest from 0 in their own sd, in the order of the data."""
     weights = posterior.draws["weights"].numpy().reshape(-1, posterior.data.num_features)
-    distance = np.abs(weights.mean(axis=0)) / np.maximum(weights.std(axis=0), np.finfo(float).tiny)
+    with np.errstate(over="ignore"):  # where all draws are one: as far as can be
+        distance = np.abs(weights.mean(axis=0)) / np.maximum(weights.std(axis=0), np.finfo(float).tiny)
     return np.sort(np.argsort(-distance, kind="stable")[:MOST_FOREST_ROWS])

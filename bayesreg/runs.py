@@ -16,6 +16,7 @@ import pyro.distributions as dist
 
 from bayesreg.conventions import prior_for
 from bayesreg.data import RegressionData, load_diabetes
+from bayesreg.engines import ENGINES
 from bayesreg.model import LinearRegression
 from bayesreg.moments import Moments
 from bayesreg.penalties import L1, L2, Penalty
@@ -196,7 +197,7 @@ def _draw_demonstration(folder: Path, part: Demonstration) -> None:
         "intervals": lambda: plot_posterior_intervals(posterior, estimate, fit).figure,
     }
     _write_figures(folder, part.sampled, figures, f"-{part.prior.kind}")
-    if posterior.method != "exact":  # independent draws have no chain to diagnose
+    if not ENGINES[posterior.method].independent:  # independent draws have no chain to diagnose
         _draw_diagnostics(folder, part.sampled, f"-{part.prior.kind}")
 
 

@@ -71,7 +71,7 @@ def test_a_step_on_a_lattice_keeps_the_law(spacing):
     """A skewed density with an edge: log of an exponential variable, cut off above 2."""
     law = np.random.default_rng(0).exponential(size=60_000)
     start = torch.tensor(np.log(law[law < 2.0]), **ON)
-    lattice = RandomLattice(len(start), True, start)
+    lattice = RandomLattice(len(start), True, start, 1.0)
     lattice.spacing = torch.full((len(start), 1), spacing, **ON)
     steps, place = lattice.lay(generator())
     assert torch.equal(steps.gather(1, place.unsqueeze(-1)), torch.zeros_like(steps[:, :1]))
@@ -91,7 +91,7 @@ def test_a_step_on_a_lattice_keeps_the_law(spacing):
 @pytest.mark.parametrize(("place", "width"), [(0.0, 1.0), (-40.0, 1e-4), (3.0, 50.0)])
 def test_the_spacing_finds_the_width_of_the_density_from_far_away(place, width):
     random, points = generator(), torch.zeros(64, **ON)
-    lattice = RandomLattice(64, True, points)
+    lattice = RandomLattice(64, True, points, 0.625)
     for _ in range(100):
         steps, _ = lattice.lay(random)
         chosen, probabilities = choose(-0.5 * ((points.unsqueeze(-1) + steps - place) / width).square(), random)
@@ -493,6 +493,24 @@ def test_short_warm_ups_keep_the_law():
     moments = quadrature(model, data, CASES["noise"][2])
     draws = run(model, data, draws=600, tune=0, chains=32).draws
     assert_matches(draws["noise_scale"][:, 50:].log(), *moments["noise_scale"])
+
+
+@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.parametrize("relative", [False, True])
+def test_scales_that_are_known_well_move_without_a_warm_up(relative, learned):
+    """The noise to 1 %: a lattice that starts a hundred times as wide would stay where it is."""
+    prior = br.LaplacePrior(dist.HalfNormal(1.0) if learned else 0.5, relative_to_noise=relative)
+    model = br.LinearRegression(prior, dist.HalfNormal(1.0))
+    draws = run(model, small_data(5000, 4), draws=450, tune=0, chains=8).draws
+    for name in model.target(small_data(5, 4)).learned_scales:
+        assert_mixes(draws[name].log()[:, 50:], 0.3)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_prior_scale_of_many_weights_moves_without_a_warm_up(relative):
+    prior = br.LaplacePrior(dist.HalfNormal(1.0), relative_to_noise=relative)
+    draws = run(br.LinearRegression(prior, 0.5), small_data(500, 80), draws=350, tune=0, chains=8).draws
+    assert_mixes(draws["prior_scale"].log()[:, 50:], 0.3)
 
 
 def test_other_priors_are_refused():

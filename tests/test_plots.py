@@ -17,7 +17,8 @@ import torch
 from matplotlib.collections import PolyCollection
 
 import bayesreg as br
-from bayesreg import plots
+from bayesreg import plots, runs
+from bayesreg.engines import ENGINES
 from bayesreg.plot_parts import as_drawn
 from bayesreg.posterior_summary import interval_bounds
 
@@ -445,6 +446,31 @@ def test_diagnostics(posterior, names):
         assert seen > 0 and ("densities" in axes.get_title()) == (
             np.ptp(posterior.data.target) > 1e-6 and posterior.data.num_rows >= 20
         )
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize("chains", [1, 4])
+def test_diagnostics_of_too_few_draws_leave_out_what_would_show_nothing(chains, draws):
+    posterior = by_hand(design(), draws=draws, chains=chains)
+    posterior.sample_stats["energy"] = torch.rand(chains, draws).double()
+    assert list(plots.plot_diagnostics(posterior)) == ["forest", "posterior_predictive"]
+
+
+def test_more_chains_than_draws_are_no_confusion_of_dimensions():
+    posterior = by_hand(design(), draws=5, chains=9, energy=torch.rand(9, 5).double())
+    assert list(plots.plot_diagnostics(posterior)) == ["rank", "forest", "energy", "posterior_predictive"]
+
+
+@pytest.mark.parametrize("method", ENGINES)
+def test_a_demonstration_shows_diagnostics_of_chains_only(method, monkeypatch, tmp_path):
+    posterior = SimpleNamespace(method=method, data=SimpleNamespace(num_rows=3))
+    comparison = SimpleNamespace(estimate=SimpleNamespace(noise_scale=1.0))
+    prior, sampled = SimpleNamespace(kind="laplace"), SimpleNamespace(posterior=posterior)
+    part = SimpleNamespace(comparison=comparison, penalised_fit=None, sampled=sampled, prior=prior)
+    shown = []
+    monkeypatch.setattr(runs, "_write_figures", lambda folder, sampled, figures, name: shown.extend(figures))
+    runs._draw_demonstration(tmp_path, part)
+    assert ("diagnostics" in shown) == (method in {"gibbs", "hmc", "nuts", "pyro-nuts"})
 
 
 # --- training

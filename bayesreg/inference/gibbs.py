@@ -7,7 +7,7 @@ What it draws from: the posterior of `bayesreg.model.LinearRegression`, exactly 
 
 v the variances of the Gaussian mixture that a Laplace is, s the noise scale, t the prior's (`bayesreg.inference.
 scale_mixture`); and the intercept, round its conditional mode, from Normal(0, s^2 / n). A scan costs r^2 d and a few
-r^3, r = min(n - 1, d).
+r^3, r the rank of the design: at most d, and n - 1 with an intercept or n without one.
 
 When it pays: fewer rows than features, or a prior that lets the noise go to 0. There the weights' scale follows the
 noise, and a sampler of both at once, or of one given the other, creeps. Nothing is tuned but the spacing of the
@@ -69,7 +69,8 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
 
     Returns:
         Draws ``(chains, draws, ...)``; the target's log density ``lp``; and, where a scale is learned,
-        ``acceptance_rate``: the probability with which the draw's scales left their old values.
+        ``acceptance_rate``: the probability with which block 1 alone moved the scales. The prior scale's second move,
+        in block 2, does not count.
 
     Raises:
         EngineCannot: The model has another prior.

@@ -24,7 +24,6 @@ _JITTER = 0.25
 # is this much too wide, which a single step rarely makes it seem by chance, is made narrower at once.
 _FOLLOWING = 10
 _LARGEST_SHRINKAGE = 0.25
-_FIRST_SPACING = 1.0
 
 
 class RandomLattice:
@@ -34,6 +33,7 @@ class RandomLattice:
         num_chains: Number of chains.
         pooled: Whether all chains share one spacing, learned from all of them: for chains with one target.
         like: Any tensor of the device and the dtype to use.
+        width: About the density's standard deviation: sets the spacing until the lattice learns.
 
     Attributes:
         pooled: As given.
@@ -42,7 +42,7 @@ class RandomLattice:
     Example:
         >>> on = {"dtype": torch.float64, "device": "cpu"}
         >>> generator = torch.Generator("cpu").manual_seed(0)
-        >>> lattice, x = RandomLattice(500, True, torch.zeros((), **on)), torch.full((500,), 9.0, **on)
+        >>> lattice, x = RandomLattice(500, True, torch.zeros((), **on), 1.0), torch.full((500,), 9.0, **on)
         >>> for _ in range(60):
         ...     steps, _ = lattice.lay(generator)
         ...     points = x.unsqueeze(-1) + steps
@@ -53,12 +53,12 @@ class RandomLattice:
         (2.0, 0.1)
     """
 
-    def __init__(self, num_chains: int, pooled: bool, like: torch.Tensor):
+    def __init__(self, num_chains: int, pooled: bool, like: torch.Tensor, width: float):
         self._on = {"dtype": like.dtype, "device": like.device}
         self.pooled = pooled
         self._numbers = torch.arange(NUM_POINTS, **self._on)
         self._num_learned = 0
-        self.spacing = torch.full((num_chains, 1), _FIRST_SPACING, **self._on)
+        self.spacing = torch.full((num_chains, 1), _SPACING * width, **self._on)
 
     def lay(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Lay a lattice round where each chain is.

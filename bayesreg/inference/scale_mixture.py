@@ -40,6 +40,7 @@ held in turn: Yu and Meng, To center or not to center, JCGS 20 (2011).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -118,16 +119,22 @@ class ScaleMixture:
         # What products and a factorisation can lose of a diagonal entry: raised by that, the factor always exists.
         self._raised = 1.0 + 4 * (rank + num_features) * torch.finfo(data.design.dtype).eps
 
-        def lattice(moves: bool) -> RandomLattice | None:
-            return RandomLattice(num_chains, data.projections.ndim == 1, data.design) if moves else None
+        def lattice(moves: bool, width: float) -> RandomLattice | None:
+            return RandomLattice(num_chains, data.projections.ndim == 1, data.design, width) if moves else None
+
+        # Widths where the data say all: log s of nu - r residuals, both at one ratio of nu, and log t of d
+        # weights. The lattices start from these and learn the rest.
+        noise_width = 0.0 if noise is None else 1.0 / math.sqrt(2 * max(1, data.degrees_of_freedom - rank))
+        prior_width = 0.0 if prior_scale is None else 1.0 / math.sqrt(num_features)
+        both_width = 1.0 / math.sqrt(2 * max(1, data.degrees_of_freedom))
 
         noise_alone = noise is not None and not relative_to_noise
-        self._ratio = lattice(noise_alone or prior_scale is not None)
-        self._factor = lattice(noise is not None and (relative_to_noise or prior_scale is not None))
-        self._held_weights = lattice(prior_scale is not None)
+        self._ratio = lattice(noise_alone or prior_scale is not None, math.hypot(noise_width, prior_width))
+        self._factor = lattice(noise is not None and (relative_to_noise or prior_scale is not None), both_width)
+        self._held_weights = lattice(prior_scale is not None, prior_width)
         # k, for each chain: 1 where the noise is known and 0 where the prior scale is.
-        first = 1.0 if noise is None else 0.0 if prior_scale is None else 0.5
-        self._shear = torch.full_like(self._still, first)
+        squares = noise_width**2 + prior_width**2
+        self._shear = torch.full_like(self._still, prior_width**2 / squares if squares > 0 else 0.0)
         self._learns_shear = noise is not None and prior_scale is not None
         self._products = torch.zeros((2, *self._still.shape), dtype=self._still.dtype, device=self._still.device)
 
