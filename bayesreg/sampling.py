@@ -126,13 +126,14 @@ def _run(
     device = resolve_device(device)
     target = model.target(data, device or "cpu")
     require_proper(target)
-    if method == "pyro-nuts" and options.pop("pyro_program", False):
-        options["program"] = _program(model, data, target.device)
     refusals = []
     for name, why in _candidates(target) if method == "auto" else [(method, "as asked")]:
         engine = ENGINES[name]
         run = engine.load().run
         _check_options(run, name, options)
+        own = dict(options)
+        if own.pop("pyro_program", False):
+            own["program"] = _program(model, data, target.device)
         settings = {key: getattr(engine, key) if value is None else value for key, value in asked.items()}
         if device is None:
             best = device_for(name, settings["chains"], target.num_parameters)
@@ -140,7 +141,7 @@ def _run(
         require_memory(target, settings["chains"], settings["draws"])
         started = time.perf_counter()
         try:
-            result = run(target, **settings, seed=seed, progress=progress, **options)
+            result = run(target, **settings, seed=seed, progress=progress, **own)
         except EngineCannot as reason:
             if method != "auto":
                 raise ValueError(f"method={method!r} cannot take this: {reason}; use method='auto'") from reason
@@ -185,7 +186,7 @@ def _check_options(run: Any, name: str, options: dict[str, Any]) -> None:
     accepted = [option for option in inspect.signature(run).parameters if option not in own]
     accepted = ["pyro_program" if option == "program" else option for option in accepted]
     for option in options:
-        if option not in accepted and option != "program":
+        if option not in accepted:
             raise TypeError(f"method={name!r} has no option {option!r}; it has {', '.join(accepted) or 'none'}")
 
 
@@ -209,7 +210,7 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
     if khat > LARGEST_KHAT:
         message = (
             f"the k-hat of the variational fit is {khat:.2f} (threshold {LARGEST_KHAT}): its draws are too far from "
-            "the posterior to be corrected by importance weights; use another guide, or method='auto'"
+            "the posterior to be corrected by importance weights; use method='auto'"
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     if not chain:  # independent draws: nothing to mix
@@ -231,7 +232,7 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
     if many:
         r_hat = lasting_r_hat(posterior.draws, posterior.data.feature_names)
     if r_hat.max() > LARGEST_R_HAT:
-        found = f"{r_hat.max():.3f}{', the noise of short chains left out' if many else ''}"
+        found = f"{r_hat.max():.4f}{', the noise of short chains left out' if many else ''}"
         message = f"R-hat of {r_hat.idxmax()} is {found} (threshold {LARGEST_R_HAT}): raise tune and draws"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     if ess.min() < SMALLEST_ESS:

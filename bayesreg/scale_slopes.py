@@ -47,13 +47,15 @@ def _weibull(prior, log_scale, scale):  # (k - 1) u - (s / a)^k
 
 
 _Kernel = Callable[[dist.Distribution, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-LOG_KERNELS: dict[type, _Kernel] = {
-    dist.HalfNormal: _half_normal,
-    dist.HalfCauchy: _half_cauchy,
-    dist.LogNormal: _log_normal,
-    dist.Gamma: _gamma,
-    dist.Chi2: _gamma,  # a Gamma(df / 2, 1/2), and so called by torch
-    dist.InverseGamma: _inverse_gamma,
-    dist.Exponential: _exponential,
-    dist.Weibull: _weibull,
+_Place = Callable[[dist.Distribution], torch.Tensor]
+# With each, a scale of the density's own size, where its constant is to be had without cancellation.
+LOG_KERNELS: dict[type, tuple[_Kernel, _Place]] = {
+    dist.HalfNormal: (_half_normal, lambda prior: prior.scale),
+    dist.HalfCauchy: (_half_cauchy, lambda prior: prior.scale),
+    dist.LogNormal: (_log_normal, lambda prior: prior.loc.exp()),
+    dist.Gamma: (_gamma, lambda prior: prior.rate.reciprocal()),
+    dist.Chi2: (_gamma, lambda prior: prior.rate.reciprocal()),  # a Gamma(df / 2, 1/2), and so called by torch
+    dist.InverseGamma: (_inverse_gamma, lambda prior: prior.rate),
+    dist.Exponential: (_exponential, lambda prior: prior.rate.reciprocal()),
+    dist.Weibull: (_weibull, lambda prior: prior.scale),
 }

@@ -264,10 +264,11 @@ class LearnedScale:
         #: Whether the support is (0, inf), so that u = log s.
         self.is_logarithm = half_line and float(support.lower_bound) == 0.0
         self._base = _base(self.distribution)
-        self._log_kernel = LOG_KERNELS.get(type(self._base)) if self.is_logarithm and not self.is_flat else None
+        kernel, place = LOG_KERNELS.get(type(self._base), (None, None))
+        self._log_kernel = kernel if self.is_logarithm and not self.is_flat else None
         if self._log_kernel is not None:
-            one = torch.ones((), dtype=torch.float64, device=device)
-            self._constant = self._base.log_prob(one) - self._log_kernel(self._base, torch.zeros_like(one), one)[0]
+            here = place(self._base)
+            self._constant = self._base.log_prob(here) - kernel(self._base, here.log(), here)[0]
 
     @property
     def is_flat(self) -> bool:

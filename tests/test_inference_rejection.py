@@ -193,3 +193,27 @@ def test_on_each_device(device, case):
     result = rejection.run(model.target(rows, device), draws=20, tune=0, chains=2, seed=0)
     assert {values.device.type for values in [*result.draws.values(), *result.sample_stats.values()]} == {device.type}
     assert result.draws["weights"].shape == (2, 20, rows.num_features)
+
+
+def test_a_mode_between_two_nodes_of_the_first_search_is_not_lost():
+    """A prior that conflicts with the data: the noise explains all, or the weight does; both are narrow, far apart."""
+    random = np.random.default_rng(0)
+    features = random.standard_normal((500, 1))
+    rows = br.RegressionData(features, 1000.0 * features[:, 0] + 100.0 * random.standard_normal(500))
+    model = br.LinearRegression(br.LaplacePrior(0.83), dist.LogNormal(5.0, 2.0))
+    grid = {"noise_scale": np.linspace(4.2, 7.6, 1201)}
+    log_evidence, (_, (mean, sd)) = integrate(model, rows, [np.linspace(-60.0, 1060.0, 9001)], grid)
+    result = run(model, rows)
+    noise = result.draws["noise_scale"]
+    assert 0.3 < float((noise < 300.0).double().mean()) < 0.5
+    assert_matches(noise.log().unsqueeze(-1), mean, sd)
+    assert abs(result.log_evidence - log_evidence) < 0.01
+
+
+def test_an_envelope_too_rugged_to_propose_from_is_refused_at_once():
+    random = np.random.default_rng(0)
+    features = random.standard_normal((600, 200))
+    weights = random.laplace(size=200) * 0.25 * (random.random(200) < 0.3)
+    rows = br.RegressionData(features, features @ weights + random.standard_normal(600))
+    with pytest.raises(EngineCannot, match="would keep"):
+        run(br.LinearRegression(br.LaplacePrior(HALF_NORMAL), HALF_NORMAL), rows, draws=10)

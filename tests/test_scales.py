@@ -149,3 +149,12 @@ def test_density_outside_a_bounded_support_is_zero():
     learned = LearnedScale(dist.Uniform(0.5, 2.0))
     found = learned.log_prior(torch.tensor([0.4, 1.0, 2.5], dtype=torch.float64))
     np.testing.assert_allclose(found.exp(), [0.0, 1 / 1.5, 0.0])
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-4, 1.0, 1e6])
+@pytest.mark.parametrize("law", [dist.HalfNormal, dist.HalfCauchy, lambda unit: dist.Weibull(unit, torch.tensor(4.0))])
+def test_the_density_does_not_lose_its_digits_in_other_units(law, unit):
+    unit = torch.tensor(unit, dtype=torch.float64)
+    learned, plain = LearnedScale(law(unit)), LearnedScale(law(torch.ones((), dtype=torch.float64)))
+    at = torch.tensor([-1.0, 0.0, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(learned.log_density(at + unit.log()), plain.log_density(at), rtol=0.0, atol=1e-12)

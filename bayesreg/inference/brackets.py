@@ -32,7 +32,11 @@ def around(centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def search(
-    evaluate: Callable[[torch.Tensor], torch.Tensor], lower: torch.Tensor, upper: torch.Tensor, nodes: int
+    evaluate: Callable[[torch.Tensor], torch.Tensor],
+    lower: torch.Tensor,
+    upper: torch.Tensor,
+    nodes: int,
+    degrees: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Bracket, row by row, where a log density is within `DEPTH` of its row's peak.
 
@@ -43,6 +47,8 @@ def search(
         lower: The lower ends to begin with, ``(rows,)``.
         upper: The upper ends.
         nodes: Points a row.
+        degrees: nu, where the density has peaks as narrow as those of -nu (u + e^(-2u) / 2): there may be several, and
+            the one that rises highest between two nodes need not have the highest node.
 
     Returns:
         The lower and the upper ends, and the largest log density seen, ``(rows,)`` each.
@@ -54,7 +60,9 @@ def search(
         step = width / (nodes - 1)
         values = evaluate(lower.unsqueeze(-1) + step.unsqueeze(-1) * index)
         highest = values.amax(-1)
-        high = values >= highest.unsqueeze(-1) - DEPTH
+        # Half a step from a peak of nu degrees of freedom, such a density is lower by this.
+        unseen = 0.5 * degrees * (step.clamp_max(30.0).expm1() - step)
+        high = values >= (highest - DEPTH - unseen).unsqueeze(-1)
         first = torch.where(high, index, nodes).amin(-1)
         last = torch.where(high, index, -1.0).amax(-1)
         below = torch.where(first == 0, lower - width, lower + (first - 1) * step).clamp_min(-FARTHEST)
@@ -63,7 +71,7 @@ def search(
         lower, upper = below, above
         inside = (first > 0) & (last < nodes - 1)
         falls = highest.unsqueeze(-1) - values.gather(-1, _beside(values.argmax(-1), nodes))
-        hopeless |= inside & (highest + falls.amax(-1) < highest.amax() - DEPTH)
+        hopeless |= inside & (highest + falls.amax(-1) + unseen < highest.amax() - DEPTH)
         if bool((settled | hopeless).all()):
             break
     return lower, upper, highest

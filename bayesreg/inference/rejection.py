@@ -10,7 +10,7 @@ near 1 for a weight that is many posterior standard deviations from its location
 that is not. So it is high where the data say much more than the prior, whatever the number of weights that are zero at
 the mode, and hopeless where they do not, as with fewer rows than columns.
 
-The evidence: the envelope's integral times the share kept, an unbiased estimate with a standard error.
+The evidence: the envelope's integral times the share kept, a consistent estimate with a standard error.
 
 Source: von Neumann (1951); Devroye, Non-Uniform Random Variate Generation (1986), chapter II.3.
 """
@@ -40,6 +40,8 @@ _PILOT = 1024
 _SWEEPS, _GOOD_ACCEPTANCE = (6, 100), 0.3
 # Below this share of kept proposals a Markov chain is faster.
 _SMALLEST_ACCEPTANCE = 0.02
+# An envelope whose marginal over the scales is this rugged is none of a posterior that rejection is for.
+_SMALLEST_TABLE_ACCEPTANCE = 0.1
 # The envelope's integral need not be known better than the share kept, whose error is a Monte Carlo one.
 _TABLE_TOLERANCE = 1e-5
 
@@ -88,9 +90,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
             proposal = _Proposal(target, sweeps)
         except ValueError as error:  # the envelope has more mass than the posterior, and its tails may be too heavy
             raise EngineCannot(f"rejection finds no table of the scales for its envelope: {error}") from error
-        # Its own random numbers: a chain of the same seed does not depend on it but through its block size.
-        pilot = torch.Generator(target.device).manual_seed(chain_seed(0, 0))
-        acceptance = float(proposal(_PILOT, pilot)[1].exp().mean())
+        acceptance = proposal.acceptance()
         if acceptance > _GOOD_ACCEPTANCE:
             break
     if not acceptance >= _SMALLEST_ACCEPTANCE:
@@ -98,22 +98,23 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
             f"rejection would keep {acceptance:.2g} of its proposals (least worth while: {_SMALLEST_ACCEPTANCE}): the "
             "Laplace prior says too much beside the data for its Gaussian envelope"
         )
-    by_chain, shares = [], []
+    by_chain, tally = [], torch.zeros(3, dtype=target.dtype, device=target.device)
     for chain in range(chains):
         generator = torch.Generator(target.device).manual_seed(chain_seed(seed, chain))
-        named, share = _chain(target, proposal, draws, acceptance, generator)
-        by_chain.append(named)
-        shares.append(share)
+        by_chain.append(_chain(target, proposal, draws, acceptance, generator, tally))
     named = {name: torch.stack([chain[name] for chain in by_chain]) for name in by_chain[0]}
     log_density = named.pop("lp")
-    kept = torch.cat(shares)
-    share, error = float(kept.mean()), float(kept.std() / kept.mean()) / math.sqrt(kept.numel())
+    proposals, total, squares = tally.tolist()
+    share = total / proposals
+    # At least what one rejection more or less would change: where none came, the spread of the shares does not say it.
+    error = max(math.sqrt(max(squares / proposals / share**2 - 1.0, 0.0) / proposals), 1.0 / proposals)
+    error += proposal.mass_error
     return EngineResult(
         named,
         {"lp": log_density},
         proposal.log_mass + math.log(share),
-        f"independent draws; {share:.1%} of {kept.numel():,} proposals kept, the log evidence to {error:.1g} nats",
-        {"acceptance": share, "proposals": kept.numel(), "log_evidence_standard_error": error},
+        f"independent draws; {share:.1%} of {proposals:,.0f} proposals kept, the log evidence to {error:.1g} nats",
+        {"acceptance": share, "proposals": int(proposals), "log_evidence_standard_error": error},
     )
 
 
@@ -129,9 +130,17 @@ class _Proposal:
             self._table = ScaleTable(
                 target, self._envelope.log_marginal, 1 if self._relative else 2, tolerance=_TABLE_TOLERANCE
             )
-            self.log_mass = self._table.log_evidence
+            self.log_mass, self.mass_error = self._table.log_evidence, self._table.evidence_error
         else:
-            self.log_mass = float(self._envelope.log_marginal(*self._logarithms({})))
+            self.log_mass, self.mass_error = float(self._envelope.log_marginal(*self._logarithms({}))), 0.0
+
+    def acceptance(self) -> float:
+        """Return about the share of proposals that is kept; 0 where even the scales can hardly be proposed."""
+        if self._table is not None and self._table.acceptance < _SMALLEST_TABLE_ACCEPTANCE:
+            return 0.0
+        # Its own random numbers: a chain of the same seed does not depend on it but through its block size.
+        pilot = torch.Generator(self._target.device).manual_seed(chain_seed(0, 0))
+        return float(self(_PILOT, pilot)[1].exp().mean())
 
     def __call__(self, size: int, generator: torch.Generator) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Propose ``size`` draws."""
@@ -153,10 +162,11 @@ def _chain(
     draws: int,
     acceptance: float,
     generator: torch.Generator,
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Return a chain's draws with their log density, and the probabilities with which all proposals were kept."""
+    tally: torch.Tensor,
+) -> dict[str, torch.Tensor]:
+    """Return a chain's draws with their log density; add to the proposals, their chances to be kept and the squares."""
     like = {"dtype": target.dtype, "device": target.device}
-    blocks, shares, missing = [], [], draws
+    blocks, missing = [], draws
     while missing > 0:
         size = min(_BLOCK, math.ceil(1.1 * missing / acceptance) + 16)
         proposed, log_keep = propose(size, generator)
@@ -170,7 +180,7 @@ def _chain(
             block["intercept"] = target.intercepts(block["weights"], deviation)
         block["lp"] = target.log_density(target.unconstrain(block))
         blocks.append(block)
-        shares.append(keep)
+        tally += torch.stack([torch.full((), float(size), **like), keep.sum(), keep.square().sum()])
         missing -= kept.shape[0]
     order = (*target.names, "lp")
-    return {name: torch.cat([block[name] for block in blocks]) for name in order}, torch.cat(shares)
+    return {name: torch.cat([block[name] for block in blocks]) for name in order}

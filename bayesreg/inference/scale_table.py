@@ -48,6 +48,7 @@ _MOST_NODES = 2**21
 _OUTER_SEARCH_NODES, _INNER_SEARCH_NODES = 65, 33
 # Rows are added until this share of the proposals is kept.
 _LEAST_ACCEPTANCE = 0.7
+_PROPOSALS_AT_ONCE = 100_000
 _MOST_PROPOSALS = 100
 
 
@@ -226,8 +227,8 @@ class ScaleTable:
         def log_density(inner: torch.Tensor) -> torch.Tensor:
             return self._log_density(outer.unsqueeze(-1), inner).expand(inner.shape)
 
-        nodes = _INNER_SEARCH_NODES if self._both else _FEWEST_NODES
-        lower, upper, highest = brackets.search(log_density, *near.at(outer), nodes)
+        nodes, degrees = (_INNER_SEARCH_NODES, 0) if self._both else (_FEWEST_NODES, self._num_rows)
+        lower, upper, highest = brackets.search(log_density, *near.at(outer), nodes, degrees)
         return _Rows(outer, lower, upper), highest
 
     def _tabulate(
@@ -295,7 +296,12 @@ class ScaleTable:
     # --- the draws
 
     def _proposals_for(self, size: int) -> int:
-        return int(1.02 * size / self._mixture.acceptance) + 20
+        return min(int(1.02 * size / self._mixture.acceptance) + 20, max(size, _PROPOSALS_AT_ONCE))
+
+    @property
+    def acceptance(self) -> float:
+        """The share of proposed scales that is kept, as far as the table tells."""
+        return self._mixture.acceptance
 
     def _propose(self, size: int, generators: Sequence[torch.Generator]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the coordinates and the log density of proposals ``(3, chains, size)``, and which of them to keep."""

@@ -26,6 +26,8 @@ def imports() -> None:
     """Import NumPyro, one XLA device a core, in float64."""
     cores = len(os.sched_getaffinity(0))
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={cores}"
+    # XLA's pool has one thread a core, and devices that wait for one another's parts of a product stand still for ever.
+    os.environ["NPROC"] = str(4 * cores)
     import jax
     import numpyro
 
