@@ -1,5 +1,7 @@
 """The number of threads decides nothing: neither moments nor where chains start, nor what is drawn."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401 (its BLAS is one of those that are counted)
@@ -48,3 +50,25 @@ def test_moments_starts_and_draws_do_not_depend_on_the_number_of_threads():
             found.append([values.tobytes() for values in (moments.scatter, factor, start.numpy(), draws.numpy())])
     torch.set_num_threads(before)
     assert [one == other for one, other in zip(*found, strict=True)] == [True] * 4
+
+
+def test_several_python_threads_may_be_inside_at_once():
+    """The first one out leaves the other on one BLAS thread; the last one puts back what the first one in found."""
+    entered, left = threading.Event(), threading.Event()
+    seen = []
+
+    def other():
+        with one_thread():
+            entered.set()
+            left.wait(10)
+            seen.append(set(blas_threads().values()))
+
+    with threadpool_limits(2, "blas"):
+        thread = threading.Thread(target=other)
+        with one_thread():
+            thread.start()
+            entered.wait(10)
+        left.set()
+        thread.join()
+        assert seen == [{1}]
+        assert set(blas_threads().values()) == {2}
