@@ -342,6 +342,40 @@ def test_the_covariance_is_shrunk_by_as_much_as_is_noise():
     assert float(covariance[-1, -1]) == pytest.approx(100.0, rel=0.2)
 
 
+def test_points_that_are_all_the_same_leave_the_covariance_alone():
+    points = torch.ones((5, 3), dtype=torch.float64)
+    for worth in (0.0, 5.0):
+        covariance, weight = _shrunk_covariance(points, torch.tensor(worth, dtype=torch.float64))
+        assert torch.equal(covariance, torch.eye(3, dtype=torch.float64)) and float(weight) == 1.0
+
+
+@pytest.mark.parametrize("chains", [1, 2])
+def test_a_stage_cut_short_moves_the_chains_and_teaches_nothing(chains):
+    """The last stage has one iteration: its mean is no centre, its covariance no metric, its acceptance no rate."""
+    model = br.LinearRegression(br.LaplacePrior(0.5), LEARNED)
+    target = model.target(small_data(n=40, d=3))
+    stage = 320 // chains
+    for seed in range(3):
+        whole, more = (
+            hmc.run(target, draws=50, tune=tune, chains=chains, seed=seed, target_acceptance=np.float32(0.75))
+            for tune in (stage, stage + 1)
+        )
+        learned = [(result.details["steps"], result.details["metric"]) for result in (whole, more)]
+        assert learned[0] == learned[1] and not more.details["settled"]
+        assert type(more.details["target_acceptance"]) is float
+        assert more.details["tune"] == stage + 1
+        assert bool(more.draws["weights"].isfinite().all())
+        assert float(more.sample_stats["acceptance_rate"].mean()) > 0.5
+
+
+@pytest.mark.parametrize(("tune", "judged"), [(4, 0), (5, 1), (9, 1)])
+def test_only_whole_stages_are_judged(monkeypatch, tune, judged):
+    judge, stages = hmc._judge, []
+    monkeypatch.setattr(hmc, "_judge", lambda *stage: stages.append(stage) or judge(*stage))
+    details = hmc.run(GaussianTarget(), draws=3, tune=tune, chains=64, seed=0).details
+    assert len(stages) == judged and details["tune"] == tune
+
+
 def test_the_number_of_kicks_follows_the_acceptance():
     assert [_steps_for(rate, 4, 0.7) for rate in (1.0, 0.98, 0.9, 0.7, 0.5, 0.3)] == [1, 1, 2, 4, 8, 11]
     assert _steps_for(0.0, 4, 0.7) > 30

@@ -255,5 +255,11 @@ def test_progress_goes_to_stderr_and_only_if_asked(capfd):
     [("max_tree_depth", 0), ("max_tree_depth", 2.5), ("target_acceptance", 1.0), ("target_acceptance", 0)],
 )
 def test_options_out_of_range_are_refused(option, value):
-    with pytest.raises(ValueError, match=rf"{option} must be .*got {value}"):
+    with pytest.raises((TypeError, ValueError), match=rf"{option} must be .*got {value}"):
         pyro_nuts.run(GaussianTarget(), draws=3, tune=3, chains=1, seed=0, **{option: value})
+
+
+def test_numbers_of_numpy_are_taken_and_reported_as_pythons():
+    options = {"max_tree_depth": np.int64(3), "target_acceptance": np.float32(0.75)}
+    details = pyro_nuts.run(GaussianTarget(), draws=3, tune=3, chains=1, seed=0, **options).details
+    assert {type(details[name]) for name in options} == {int, float}

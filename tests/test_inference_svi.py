@@ -209,12 +209,22 @@ def test_no_intercept_and_a_flat_prior():
         ({"rank": 5, "guide": LOW_RANK}, "1 to 4; got 5"),
         ({"num_particles": 8}, "num_particles is for Pyro's loop .* got 8 with the closed form"),
         ({"learning_rate": 0.1}, "learning_rate is for Pyro's loop .* got 0.1 with the closed form"),
-        ({"max_steps": 10.5}, "max_steps must be an integer of 1 or more, got 10.5"),
-        ({"max_steps": 0}, "max_steps must be an integer of 1 or more, got 0"),
+        ({"max_steps": 10.5}, "max_steps must be an integer, got 10.5"),
+        ({"max_steps": 0}, "max_steps must be 1 or more, got 0"),
         ({"tolerance": 0.0}, "tolerance must be positive and finite, got 0.0"),
         ({"tolerance": 0.0, "pyro_loop": True}, "tolerance must be positive and finite, got 0.0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         fit(**options)
+
+
+@pytest.mark.parametrize("pyro_loop", [False, True])
+def test_numbers_of_numpy_are_taken_and_reported_as_pythons(pyro_loop):
+    options = {"max_steps": np.int64(100), "tolerance": np.float32(0.25)} | (
+        {"num_particles": np.int64(8), "learning_rate": np.float32(0.125)} if pyro_loop else {}
+    )
+    details = fit(draws=3, pyro_loop=pyro_loop, **options).details
+    assert details["tolerance"] == 0.25 * 4
+    assert {type(value) for value in details.values()} <= {str, int, float, bool, type(None)}

@@ -84,7 +84,8 @@ def run(
         target: The log density: a `bayesreg.target.Target`, or anything with its methods.
         draws: Draws a chain, after warm-up.
         tune: Warm-up iterations at most. Warm-up stops when the chains have forgotten where they started, the metric
-            fits and the kicks are enough: 10 to 40 iterations as a rule, more with few chains.
+            fits and the kicks are enough: 10 to 40 iterations as a rule, more with few chains. It learns from whole
+            stages of 320 / ``chains`` iterations, 5 at least: fewer than one stage teach it nothing.
         chains: Number of chains, which share metric and number of kicks.
         seed: Seeds the draws.
         progress: Whether to show a bar on stderr.
@@ -95,7 +96,8 @@ def run(
         Draws ``(chains, draws, ...)``; ``lp``, ``energy``, ``n_steps`` (the kicks K), ``acceptance_rate`` (the
         probability that the end was accepted with), ``diverging`` and ``step_size`` (the angle a step, a/K), each
         ``(chains, draws)``; in ``details`` the metric, the iterations of warm-up, and the gradients, each for all
-        chains at once, and seconds of warm-up and sampling.
+        chains at once, and seconds of warm-up and sampling; and ``settled``, whether warm-up ended by itself, after a
+        whole stage. With one chain it never does: only chains side by side show that they forgot where they started.
 
     Raises:
         ValueError: ``target_acceptance`` is not inside (0, 1).
@@ -121,7 +123,7 @@ def run(
         ),
         details={
             "tune": warmed.iterations,
-            "target_acceptance": target_acceptance,
+            "target_acceptance": float(target_acceptance),
             "steps": warmed.steps,
             "metric": warmed.metric,
             "settled": warmed.settled,
@@ -187,12 +189,14 @@ def _warm_up(
         state, block = run_block(target, coordinates, state, steps, angles, generator, advance)
         iterations += len(angles)
         gradients += steps * len(angles)
+        if len(angles) < length:
+            break  # Cut short by `tune`: that moves the chains, but a few points say nothing of metric and kicks.
         evidence = _judge(block, coordinates, begin)
         # The one place where a stage waits for the device.
         acceptance, best, shrinkage, memory = evidence.numbers.tolist()
         moving = acceptance >= _LEAST_ACCEPTANCE
         fits = moving and recentred and shrinkage >= _SETTLED_SHRINKAGE
-        stuck = moving and recentred and len(angles) >= _STAGE_ITERATIONS and best < _LEAST_BEST_ACCEPTANCE
+        stuck = moving and recentred and best < _LEAST_BEST_ACCEPTANCE
         if stuck or (fits and not _enough(steps, acceptance, target_acceptance)):
             too_few = max(too_few, steps)
         wanted = max(_steps_for(acceptance, steps, target_acceptance), 2 * steps if stuck else too_few + 1)
@@ -272,14 +276,17 @@ def _shrunk_covariance(pooled: torch.Tensor, num_independent: torch.Tensor) -> t
 
     m is the mean variance. The expected squared error, summed over entries, is least at w = E|S - E S|^2 / E|S - m
     I|^2; for Gaussian points an entry of S has the variance (S_ii S_jj + S_ij^2) / n. Where w says that there is
-    nothing left to learn, m I takes the place of the mixture, whose p^2 entries would bring noise alone.
+    nothing left to learn, m I takes the place of the mixture, whose p^2 entries would bring noise alone. Points that
+    are all the same say nothing: I.
     """
     departure = pooled - pooled.mean(0)
     covariance = departure.mT @ departure / pooled.shape[0]
     identity = torch.eye(covariance.shape[0], dtype=pooled.dtype, device=pooled.device)
-    scaled = identity * covariance.diagonal().mean()
+    variance = covariance.diagonal().mean()
+    moved = variance > 0
+    scaled = identity * torch.where(moved, variance, 1.0)
     noise = (covariance.diagonal().sum().square() + covariance.square().sum()) / num_independent
-    weight = (noise / (covariance - scaled).square().sum()).clamp_max(1.0)
+    weight = torch.where(moved, noise / (covariance - scaled).square().sum(), 1.0).clamp_max(1.0)
     return torch.lerp(covariance, scaled, torch.where(weight < _SETTLED_SHRINKAGE, weight, 1.0)), weight
 
 

@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 
+from bayesreg.arrays import check_whole_number
 from bayesreg.inference.adaptation import StepSize, chains_have_met, initial_step_size, pooled_covariance
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
@@ -69,7 +70,7 @@ def run(
     seed: int,
     progress: bool = False,
     max_tree_depth: int = 10,
-    target_acceptance: float = 0.8,
+    target_acceptance: float = 0.9,
 ) -> EngineResult:
     """Draw from a target with all chains at once.
 
@@ -84,7 +85,9 @@ def run(
         seed: Seed of the run.
         progress: Whether to show a bar on stderr.
         max_tree_depth: Largest number of doublings of a trajectory.
-        target_acceptance: Mean acceptance probability that the step size is adapted to.
+        target_acceptance: Mean acceptance probability that the step size is adapted to. At the usual 0.8 a learned
+            prior scale near 0, where the density narrows, brings a few divergent transitions in 16,000 where nothing is
+            wrong; at 0.9, for half as many steps again, none.
 
     Returns:
         Draws ``(chains, draws, ...)`` and ``lp``, ``energy``, ``tree_depth``, ``n_steps``, ``acceptance_rate``,
@@ -92,10 +95,10 @@ def run(
         iterations made, the metric, and the seconds and leapfrog steps of warm-up and sampling, all chains together.
 
     Raises:
-        ValueError: ``max_tree_depth`` is not a positive integer, or ``target_acceptance`` not inside (0, 1).
+        TypeError: ``max_tree_depth`` is no integer.
+        ValueError: ``max_tree_depth`` is below 1, or ``target_acceptance`` not inside (0, 1).
     """
-    if not isinstance(max_tree_depth, int) or max_tree_depth < 1:
-        raise ValueError(f"max_tree_depth must be an integer of 1 or more, got {max_tree_depth!r}")
+    max_tree_depth = check_whole_number(max_tree_depth, "max_tree_depth", 1)
     if not 0 < target_acceptance < 1:
         raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
     began = time.perf_counter()
@@ -121,7 +124,7 @@ def run(
             "warmed_up": warm_up.done,
             "metric": "pooled covariance" if warm_up.refined else "known curvature",
             "step_size": step_size,
-            "target_acceptance": target_acceptance,
+            "target_acceptance": float(target_acceptance),
             "max_tree_depth": max_tree_depth,
             "warmup_seconds": warmed_up - began,
             "sampling_seconds": time.perf_counter() - warmed_up,

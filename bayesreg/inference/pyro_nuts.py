@@ -30,6 +30,7 @@ import torch
 from pyro.infer.autoguide.initialization import init_to_value
 from pyro.infer.mcmc import NUTS
 
+from bayesreg.arrays import check_whole_number
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.whitening import inverse_root
@@ -74,10 +75,10 @@ def run(
         leapfrog steps of warm-up and sampling.
 
     Raises:
-        ValueError: ``max_tree_depth`` is not a positive integer, or ``target_acceptance`` not inside (0, 1).
+        TypeError: ``max_tree_depth`` is no integer.
+        ValueError: ``max_tree_depth`` is below 1, or ``target_acceptance`` not inside (0, 1).
     """
-    if not isinstance(max_tree_depth, int) or max_tree_depth < 1:
-        raise ValueError(f"max_tree_depth must be an integer of 1 or more, got {max_tree_depth!r}")
+    max_tree_depth = check_whole_number(max_tree_depth, "max_tree_depth", 1)
     if not 0 < target_acceptance < 1:
         raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
     with isolated(seed):  # on one thread, or the chains would start from another rounding
@@ -119,7 +120,7 @@ def run(
         details={
             "density": "fused" if program is None else "Pyro program",
             "tune": tune,
-            "target_acceptance": target_acceptance,
+            "target_acceptance": float(target_acceptance),
             "max_tree_depth": max_tree_depth,
             **{name: [cost[name] for cost in costs] for name in costs[0]},
         },

@@ -45,6 +45,7 @@ from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoMultivariate
 from pyro.infer.autoguide.initialization import init_to_value
 from pyro.poutine.util import prune_subsample_sites
 
+from bayesreg.arrays import check_whole_number
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.guides import FULL, LOW_RANK, MEAN_FIELD, check_guide
 from bayesreg.inference.importance import tail_index
@@ -100,20 +101,20 @@ def run(
         correct the draws) and seconds.
 
     Raises:
+        TypeError: A number of steps or particles that is no integer.
         ValueError: An unknown guide, a rank that the guide has no use for or that is not in 1..p, a number out of
             range, or no finite ELBO to start from.
     """
     num_parameters = target.num_parameters
     check_guide(guide, rank, num_parameters)
     num_particles = max(64, num_parameters) if num_particles is None else num_particles
-    for name, value in {"num_particles": num_particles, "max_steps": max_steps}.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an integer of 1 or more, got {value!r}")
+    num_particles = check_whole_number(num_particles, "num_particles", 1)
+    max_steps = check_whole_number(max_steps, "max_steps", 1)
     for name, value in {"learning_rate": learning_rate, "tolerance": tolerance}.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value!r}")
 
-    allowed = tolerance * num_parameters
+    learning_rate, allowed = float(learning_rate), float(tolerance) * num_parameters
     began = time.perf_counter()
     with isolated(seed), pyro.validation_enabled(False), progress_bar(progress, guide, max_steps) as advance:
         fit = _Fit(target, guide, rank)

@@ -32,6 +32,7 @@ from typing import Any
 
 import torch
 
+from bayesreg.arrays import check_whole_number
 from bayesreg.inference import gaussian_elbo
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.gaussian_draws import GaussianDraws
@@ -89,6 +90,7 @@ def run(
         draws), ``pyro_loop`` (which of the two it was) and seconds.
 
     Raises:
+        TypeError: A number of steps or particles that is no integer.
         ValueError: An unknown guide, a rank that the guide has no use for or that is not in 1..p, a number out of
             range, an option of Pyro's loop without it, or no finite ELBO to start from.
     """
@@ -121,9 +123,7 @@ def _in_closed_form(
     target: Any, draws: int, chains: int, seed: int, guide: str, tolerance: float | None, max_steps: int | None
 ) -> EngineResult:
     allowed = _TOLERANCE if tolerance is None else _positive(tolerance, "tolerance") * target.num_parameters
-    max_steps = _MAX_STEPS if max_steps is None else max_steps
-    if not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"max_steps must be an integer of 1 or more, got {max_steps!r}")
+    max_steps = _MAX_STEPS if max_steps is None else check_whole_number(max_steps, "max_steps", 1)
     began = time.perf_counter()
     fit = fit_gaussian(target, mean_field=guide == MEAN_FIELD, tolerance=allowed, max_steps=max_steps)
     source = GaussianDraws(target, fit)
@@ -177,4 +177,4 @@ def _why_loop(target: Any, guide: str, pyro_loop: bool) -> str | None:
 def _positive(value: float, name: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {value!r}")
-    return value
+    return float(value)
