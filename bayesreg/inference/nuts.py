@@ -85,8 +85,8 @@ def run(
         seed: Seed of the run.
         progress: Whether to show a bar on stderr.
         max_tree_depth: Largest number of doublings of a trajectory.
-        target_acceptance: Mean acceptance probability that the step size is adapted to. At the usual 0.8 a learned
-            prior scale near 0, where the density narrows, brings a few divergent transitions in 16,000 where nothing is
+        target_acceptance: Mean acceptance probability that the step size is adapted to. At the usual 0.8 a model with
+            a learned prior scale has a few divergent transitions in 16,000 where nothing is
             wrong; at 0.9, for half as many steps again, none.
 
     Returns:
