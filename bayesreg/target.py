@@ -208,7 +208,7 @@ class Target:
         lengths = hessian.diagonal().abs().clamp_min(torch.finfo(self.dtype).tiny).sqrt()
         scaled = hessian / lengths / lengths.unsqueeze(-1)
         factor, failed = torch.linalg.cholesky_ex(scaled)
-        if not failed and float(factor.diagonal().min()) ** 2 > _SMALLEST_EIGENVALUE:
+        if bool((failed == 0) & (factor.diagonal().amin() ** 2 > _SMALLEST_EIGENVALUE)):  # one read from the device
             return hessian
         values, vectors = torch.linalg.eigh(scaled)
         raised = vectors * lengths.unsqueeze(-1)

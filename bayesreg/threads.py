@@ -19,7 +19,8 @@ def one_thread() -> Iterator[None]:
     """Run torch, where it is loaded, and the BLAS of NumPy and SciPy on one thread; put back on exit.
 
     A Markov chain makes other draws of a last digit. This holds for the libraries that threadpoolctl knows (OpenBLAS,
-    MKL, BLIS); Apple's Accelerate goes its own way. Several Python threads may be inside at once.
+    MKL, BLIS); Apple's Accelerate goes its own way. Several Python threads may be inside at once; where the
+    one that came first leaves first, OpenBLAS lets nobody else put its number of threads back, and it stays at 1.
 
     Yields:
         Nothing.
