@@ -314,7 +314,7 @@ def test_bad_tables_are_refused_and_nothing_is_written(name, tmp_path):
         (["--loc", "HalfNormal(1)"], ["loc"]),
         (["--prior", "horseshoe"], ["gaussian", "laplace", "flat", "'horseshoe'"]),
         (["--prior", "flat"], ["scale"]),
-        (["--method", "nuts"], ["method", "pyro-nuts", "'nuts'"]),
+        (["--method", "gibs"], ["method", "gibbs", "'gibs'"]),
         (["--method", "exact", "--prior", "laplace"], ["exact", "Laplace"]),
         (["--draws", 0], ["draws", "0"]),
         (["--draws", "1e3"], ["draws must be a whole number of at least 1, got '1e3'"]),

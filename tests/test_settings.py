@@ -55,7 +55,7 @@ def test_a_bad_noise_scale_is_refused_by_name(value):
         ({"seed": 2**63}, r"seed must be a whole number from 0 to 9223372036854775807, got 9223372036854775808"),
         ({"seed": None}, r"seed must be a whole number"),
         ({"prior": "laplce"}, r"prior must be one of laplace, .*got 'laplce'"),
-        ({"method": "nuts"}, r"method must be one of pyro-nuts, .*auto.*got 'nuts'"),
+        ({"method": "gibs"}, r"method must be one of gibbs, .*auto.*got 'gibs'"),
         ({"device": "gpu"}, r"device must be auto, cpu, cuda or cuda:INDEX, got 'gpu'"),
         ({"standardize": 1}, r"standardize must be true or false, got 1"),
         ({"intercept": "no"}, r"intercept must be true or false, got 'no'"),
