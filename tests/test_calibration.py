@@ -135,6 +135,6 @@ def test_the_verdict_sees_what_is_not_uniform():
     random = np.random.default_rng(5)
     uniform = random.integers(0, DRAWS + 1, (SIMULATIONS, 3))
     assert departure(uniform) > FALSE_ALARM
-    for mean, sd in ((50.0, 36.0), (50.0, 20.0), (60.0, 29.0)):  # too narrow a posterior, too wide a one, a shift
+    for mean, sd in ((50.0, 50.0), (50.0, 20.0), (60.0, 29.0)):  # too narrow a posterior, too wide a one, a shift
         column = np.clip(np.rint(random.normal(mean, sd, (SIMULATIONS, 1))), 0, DRAWS)
         assert departure(np.concatenate([uniform, column], 1)) < FALSE_ALARM
