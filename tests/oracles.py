@@ -75,3 +75,45 @@ def laplace_gibbs_with_scales(features, target, noise, prior_scale, scans, seed,
         if scan >= scans // 10:
             draws.append(np.r_[coefficients, s, b])
     return np.array(draws)
+
+
+def laplace_gibbs_noise_collapsed(features, target, log_noise_prior, prior_scale, chains, scans, seed):
+    """Draw weights, intercept and noise scale, the noise given the mixture's variances alone: where rows are few.
+
+    With the intercept integrated out, z = Q'y and Z = Q'X where the columns of Q span what is orthogonal to 1, and
+    w_j | v_j ~ Normal(0, v_j), v_j exponential of mean 2 b^2 (Park & Casella, JASA 2008). K = Z diag(v) Z' = U L U',
+
+        log p(s | v, y) = -sum_i log(l_i + s^2) / 2 - sum_i (u_i'z)^2 / (2 (l_i + s^2)) + log prior(s),
+
+    drawn from a table of log s over 8 decades; then w by a draw u of its prior and a correction (Bhattacharya,
+    Chakraborty & Mallick, Biometrika 2016), w = u + diag(v) Z'(K + s^2 I)^-1 (z - Z u - s Normal(0, I)); then 1/v.
+
+    Returns:
+        Draws ``(chains, scans, d + 2)`` of weights, intercept, log noise scale, after a tenth of warm-up.
+    """
+    random = np.random.default_rng(seed)
+    num_rows, num_features = features.shape
+    orthogonal = np.linalg.qr(np.c_[np.ones(num_rows), np.eye(num_rows)[:, 1:]])[0][:, 1:]
+    rows, response = orthogonal.T @ features, orthogonal.T @ target
+    grid = np.linspace(np.log(1e-6), np.log(1e2), 1000)
+    log_prior, squares, step = log_noise_prior(np.exp(grid)) + grid, np.exp(2.0 * grid), grid[1] - grid[0]
+    variances = prior_scale**2 * random.exponential(2.0, (chains, num_features))
+    draws = np.empty((chains, scans, num_features + 2))
+    for scan in range(-(scans // 10), scans):
+        values, vectors = np.linalg.eigh((rows * variances[:, None]) @ rows.T)
+        spread = np.maximum(values, 0.0)[:, :, None] + squares
+        rotated = np.einsum("cij,i->cj", vectors, response)
+        log_mass = log_prior - 0.5 * (np.log(spread) + rotated[:, :, None] ** 2 / spread).sum(1)
+        cumulative = np.exp(log_mass - log_mass.max(1, keepdims=True)).cumsum(1)
+        place = (cumulative < random.uniform(0, cumulative[:, -1:])).sum(1)
+        noise = np.exp(grid[place] + step * random.uniform(-0.5, 0.5, chains))[:, None]
+        prior = np.sqrt(variances) * random.standard_normal(variances.shape)
+        missing = response - prior @ rows.T - noise * random.standard_normal((chains, num_rows - 1))
+        solved = np.einsum("cij,cj->ci", vectors, np.einsum("cij,ci->cj", vectors, missing) / (values + noise**2))
+        weights = prior + variances * (solved @ rows)
+        variances = 1.0 / random.wald(1.0 / (prior_scale * np.abs(weights)), 1.0 / prior_scale**2)
+        if scan >= 0:
+            deviation = noise[:, 0] / np.sqrt(num_rows) * random.standard_normal(chains)
+            intercept = target.mean() - weights @ features.mean(0) + deviation
+            draws[:, scan] = np.c_[weights, intercept, np.log(noise)]
+    return draws

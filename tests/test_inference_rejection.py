@@ -1,5 +1,7 @@
 """Independent draws under a Laplace prior: against brute-force integrals, and where the engine must refuse."""
 
+import dataclasses
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -87,10 +89,12 @@ def test_both_envelopes_were_needed():
 
 
 def keep_everything(monkeypatch):
-    propose = rejection._Proposal.__call__
-    monkeypatch.setattr(
-        rejection._Proposal, "__call__", lambda *call: (propose(*call)[0], torch.zeros_like(propose(*call)[1]))
-    )
+    def propose(*call):
+        proposed = honest(*call)
+        return dataclasses.replace(proposed, log_keep=torch.zeros_like(proposed.log_keep))
+
+    honest = rejection._Proposal.__call__
+    monkeypatch.setattr(rejection._Proposal, "__call__", propose)
 
 
 def wrong_dimension(monkeypatch):
@@ -153,12 +157,18 @@ def test_a_learned_prior_scale_keeps_its_envelope_low_where_many_weights_are_wel
     assert result.details["acceptance"] > 0.3
 
 
-def test_lp_and_intercept_belong_to_the_draw():
-    model, rows = CASES["both learned"][:2]
+@pytest.mark.parametrize("case", CASES)
+def test_lp_belongs_to_the_draw(case):
+    model, rows = CASES[case][:2]
     target = model.target(rows)
     result = run(model, rows, draws=500)
     expected = target.log_density(target.unconstrain(result.draws))
     torch.testing.assert_close(result.sample_stats["lp"], expected, rtol=1e-12, atol=1e-10)
+
+
+def test_the_intercept_is_round_its_conditional_mode():
+    model, rows = CASES["both learned"][:2]
+    result = run(model, rows, draws=500)
     fitted = float(rows.target.mean()) - result.draws["weights"][..., 0] * float(rows.features.mean())
     standard = (result.draws["intercept"] - fitted) / result.draws["noise_scale"] * rows.num_rows**0.5
     assert_matches(standard.unsqueeze(-1), 0.0, 1.0)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from checks import assert_matches
 from gaussian_target import GaussianTarget
-from scipy.stats import kstest
 
 from bayesreg.inference.rotation import (
     Block,
@@ -15,7 +14,6 @@ from bayesreg.inference.rotation import (
     _trajectory,
     evaluate,
     run_block,
-    standard_normals,
 )
 
 ON = {"dtype": torch.float64, "device": "cpu"}
@@ -139,18 +137,3 @@ def test_the_acceptance_is_a_probability_even_of_what_is_not_a_number():
     error = torch.tensor([[-3.0, 0.0, math.log(2.0), math.inf, math.nan]], **ON)
     block = Block(error, error, error, error)
     assert block.acceptance().tolist() == [[1.0, 1.0, pytest.approx(0.5), 0.0, 0.0]]
-
-
-def test_normal_numbers_are_normal_and_independent(device):
-    generator = torch.Generator(device).manual_seed(0)
-    normals = standard_normals((20_001, 5), generator, torch.float64, device)
-    assert normals.shape == (20_001, 5) and bool(normals.isfinite().all())
-    flat = normals.flatten().cpu()
-    assert kstest(flat.numpy(), "norm").pvalue > 0.01
-    half = flat.numel() // 2 + 1  # the two of a pair are as far apart
-    for one, other in ((flat[:-1], flat[1:]), (flat[:-half], flat[half:])):
-        for function in (lambda x: x, torch.square, lambda x: x.abs().log()):
-            correlation = torch.corrcoef(torch.stack([function(one), function(other)]))[0, 1]
-            assert abs(float(correlation)) < 4 / math.sqrt(one.numel())
-    again = standard_normals((20_001, 5), torch.Generator(device).manual_seed(0), torch.float64, device)
-    assert torch.equal(normals, again)

@@ -63,7 +63,7 @@ def test_a_ridge_is_integrated_and_drawn_from(shape, noise, prior):
     assert table.evidence_error < table.allowed_error == 1e-10
     assert np.prod(table.shape) < 300_000
     assert table.log_evidence == pytest.approx(log_evidence, abs=1e-9)
-    draws = table.draw(40_000, torch.Generator().manual_seed(0))
+    draws = table.draw_chains(40_000, [torch.Generator().manual_seed(0)])[0]
     for name, (mean, sd) in moments.items():
         values = draws[name].numpy()
         kurtosis = ((values - mean) ** 4).mean() / sd**4
@@ -142,7 +142,7 @@ def test_rows_whose_brackets_differ_are_drawn_from_exactly_and_soon():
     data = br.RegressionData(features, features[:, 0] + 0.1 * random.standard_normal(6))
     table = tabulated(br.LinearRegression(br.GaussianPrior(BOUNDED), BOUNDED), data)
     assert table._mixture.acceptance > 0.7  # a table that cannot be interpolated keeps one in thousands
-    draws = table.draw(10_000, torch.Generator().manual_seed(0))
+    draws = table.draw_chains(10_000, [torch.Generator().manual_seed(0)])[0]
     for name, (mean, sd) in quadrature(data, BOUNDED, BOUNDED)[1].items():
         values = draws[name].numpy()
         assert abs(values.mean() - mean) < 4.5 * sd / 100

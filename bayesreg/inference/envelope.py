@@ -40,6 +40,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bayesreg.evidence import EvidenceSpectrum
     from bayesreg.target import Target
 
@@ -67,7 +69,9 @@ class Envelope:
         normalisation -= 0.5 * math.log(spectrum.num_rows) if spectrum.has_intercept else 0.0
         self._constant_of_tangent = normalisation
         self._constant = normalisation + 0.5 * num_features * math.log(2 * math.pi)
-        self._constant -= float(spectrum.singular_values.log().sum())
+        log_determinant = float(spectrum.singular_values.log().sum())
+        self._constant -= log_determinant
+        self._log_volume = log_determinant - 0.5 * num_features * math.log(2 * math.pi)
         self._slope = spectrum.basis @ (spectrum.singular_values * spectrum.projections)  # h
         self._log_largest = self._slope.abs().max().log()
         self._total = spectrum.residual + float(spectrum.projections.square().sum())
@@ -77,11 +81,11 @@ class Envelope:
         rotated = subgradients @ spectrum.basis.cpu().numpy()  # a at each node
         values, projections = spectrum.singular_values.cpu().numpy(), spectrum.projections.cpu().numpy()
         scaled = rotated / values
-        self._nodes_at, self._rotated = self._tensor(nodes), self._tensor(rotated)
+        self._nodes_at, self._rotated_columns = self._tensor(nodes), self._tensor(rotated.T).contiguous()
         self._squares = self._tensor((scaled**2).sum(1))
         self._products = self._tensor(np.r_[(scaled[:-1] * scaled[1:]).sum(1), 0.0])
         self._linear = self._tensor(scaled @ projections)
-        self._basis = spectrum.basis.T.contiguous()
+        self._basis_columns = spectrum.basis.T.contiguous()
 
     def log_marginal(self, log_noise: torch.Tensor, log_ratio: torch.Tensor) -> torch.Tensor:
         """Return the smaller of log m and log m0, of the broadcast shape: a bound on log p(y | s, f) from above.
@@ -117,52 +121,68 @@ class Envelope:
         return density - 0.5 * self._total * (-2.0 * log_noise).exp() - log_volume
 
     def propose(
-        self, log_noise: torch.Tensor, log_ratio: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw weights from the envelope given the scales.
+        self,
+        log_noise: torch.Tensor,
+        log_ratio: torch.Tensor,
+        normals: torch.Tensor,
+        generators: Sequence[torch.Generator],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Draw z from the envelope given the scales, a draw a column.
 
         Args:
-            log_noise: log s ``(k,)``.
-            log_ratio: log(f / s^2) ``(k,)``.
-            generator: The source of randomness.
+            log_noise: log s ``(chains, k)``.
+            log_ratio: log(f / s^2) ``(chains, k)``.
+            normals: Standard normal numbers ``(chains, d, k)``.
+            generators: One a chain, for the tangent envelope's own random numbers.
 
         Returns:
-            Weights ``(k, d)``, and the log probability to keep each ``(k,)``.
+            z ``(chains, d, k)``; the log probability to keep each, and the log density of z in the envelope, both
+            ``(chains, k)``.
         """
-        standard, log_keep = self._propose_gaussian(log_noise, log_ratio, generator)
-        rows = (-log_ratio > self._log_largest).nonzero().squeeze(-1)
-        if rows.numel():
-            noise, ratio = log_noise[rows], log_ratio[rows]
-            rows = rows[self._log_tangent(noise, ratio) < self._log_gaussian(noise, ratio)]
-            standard[rows], log_keep[rows] = self._propose_tangent(log_noise[rows], log_ratio[rows], generator)
-        return self._spectrum.prior_loc + self._spectrum.relative_scales * standard, log_keep
+        standard, log_keep, log_density = self._propose_gaussian(log_noise, log_ratio, normals)
+        beyond = -log_ratio > self._log_largest
+        if bool(beyond.any()):
+            beyond &= self._log_tangent(log_noise, log_ratio) < self._log_gaussian(log_noise, log_ratio)
+            for chain, generator in enumerate(generators):
+                columns = beyond[chain].nonzero().squeeze(-1)
+                proposed = self._propose_tangent(log_noise[chain, columns], log_ratio[chain, columns], generator)
+                standard[chain][:, columns], log_keep[chain][columns], log_density[chain][columns] = proposed
+        return standard, log_keep, log_density
 
     def _propose_gaussian(
-        self, log_noise: torch.Tensor, log_ratio: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, log_noise: torch.Tensor, log_ratio: torch.Tensor, normals: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         spectrum = self._spectrum
-        node, share, shrink = self._locate(-log_ratio)
-        rotated = torch.lerp(self._rotated[node], self._rotated[node + 1], share.unsqueeze(-1)) * shrink.unsqueeze(-1)
-        shape = (log_noise.shape[0], spectrum.num_features)
-        coordinates = torch.randn(shape, generator=generator, **self._like) * log_noise.exp().unsqueeze(-1)
-        pull = rotated * ((-log_ratio).exp().unsqueeze(-1) / spectrum.singular_values)
-        coordinates += spectrum.projections - pull
-        coordinates /= spectrum.singular_values
-        standard = coordinates @ self._basis
-        excess = standard.abs().sum(-1) - (rotated * coordinates).sum(-1)
-        return standard, -excess * (-log_ratio - 2.0 * log_noise).exp()
+        node, share, shrink = (values.unsqueeze(-2) for values in self._locate(-log_ratio))
+        by_node = self._rotated_columns.expand(len(normals), -1, -1)
+        node = node.expand(normals.shape)
+        rotated = torch.lerp(by_node.gather(-1, node), by_node.gather(-1, node + 1), share).mul_(shrink)
+        # S a of the coordinates a = V'z: the mean c - lambda V't / S, and noise of scale s.
+        noise, strength = log_noise.exp().unsqueeze(-2), (-log_ratio).exp().unsqueeze(-2)
+        values = spectrum.singular_values.unsqueeze(-1)
+        coordinates = torch.addcmul(spectrum.projections.unsqueeze(-1), normals, noise)
+        coordinates.addcmul_(rotated / values, strength, value=-1.0).div_(values)
+        # A product a chain: its rounding may depend on its shape.
+        standard = torch.bmm(spectrum.basis.expand(len(normals), -1, -1), coordinates)
+        excess = standard.abs().sum(-2) - (rotated * coordinates).sum(-2)
+        log_density = self._log_volume - spectrum.num_features * log_noise - 0.5 * normals.square().sum(-2)
+        return standard, -excess * (-log_ratio - 2.0 * log_noise).exp(), log_density
 
     def _propose_tangent(
         self, log_noise: torch.Tensor, log_ratio: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draw u = z / f from exp(r_j u_j - |u_j|), r = h / lambda: positive with probability (1 + r_j) / 2."""
-        tilt = (self._slope * log_ratio.exp().unsqueeze(-1)).clamp(-1.0, 1.0)
+        tilt = (self._slope.unsqueeze(-1) * log_ratio.exp()).clamp(-1.0, 1.0)
         sign = torch.rand(tilt.shape, generator=generator, **self._like) * 2.0 - 1.0 + tilt
         sign = torch.where(sign > 0.0, 1.0, -1.0)
-        size = torch.empty_like(tilt).exponential_(generator=generator) / (1.0 - sign * tilt)
-        standard = sign * size * (log_ratio + 2.0 * log_noise).exp().unsqueeze(-1)
-        fitted = (standard @ self._spectrum.basis) * self._spectrum.singular_values
-        return standard, -0.5 * fitted.square().sum(-1) * (-2.0 * log_noise).exp()
+        rate = 1.0 - sign * tilt
+        steps = torch.empty_like(tilt).exponential_(generator=generator)  # rate |u|
+        log_factor = log_ratio + 2.0 * log_noise
+        standard = sign * (steps / rate) * log_factor.exp()
+        fitted = (self._basis_columns @ standard) * self._spectrum.singular_values.unsqueeze(-1)
+        log_density = torch.log1p(-tilt.square()).sum(0) - steps.sum(0)
+        log_density -= self._spectrum.num_features * (log_factor + math.log(2.0))
+        return standard, -0.5 * fitted.square().sum(0) * (-2.0 * log_noise).exp(), log_density
 
     def _locate(self, log_strength: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the node below, the share of the next one, and the factor that t is shrunk by beyond the last."""

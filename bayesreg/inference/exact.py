@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
+from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
@@ -116,7 +117,7 @@ def _draw(
     if log_density is None:
         log_density = target.spectrum.log_evidence(noise, prior_scale)
     shape = (target.num_features + int(target.model.intercept), size)
-    normals = torch.stack([torch.randn(shape, generator=generator, **like) for generator in generators])
+    normals = torch.stack([standard_normals(shape, generator, **like) for generator in generators])
     weights, log_conditional = target.spectrum.weight_draws(normals[:, : target.num_features], noise, prior_scale)
     block, log_density = {"weights": weights}, log_density + log_conditional
     if target.model.intercept:

@@ -24,6 +24,7 @@ import torch
 
 from bayesreg.inference.bordered_precision import FewRowsDesign
 from bayesreg.inference.gaussian_fit import GaussianFit
+from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.whitening import inverse_root
 
 
@@ -103,7 +104,7 @@ class GaussianDraws:
         return departures, squares
 
     def _normals(self, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64, device=self._target.device)
+        return standard_normals(shape, generator, torch.float64, self._target.device)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float64, device=self._target.device)

@@ -28,6 +28,7 @@ import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.lattice import NUM_POINTS
+from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.scale_mixture import MixtureState, ScaleMixture, SpannedData
 from bayesreg.isolation import chain_seed
@@ -127,7 +128,7 @@ def _block(
     factor = log_factor.exp().unsqueeze(-1)
     named = {"weights": standardised.mul_(factor * spectrum.relative_scales).add_(spectrum.prior_loc)}
     if target.model.intercept:
-        deviations = torch.randn((chains, draws), generator=generator, **on) * log_noise.exp()
+        deviations = standard_normals((chains, draws), generator, **on) * log_noise.exp()
         named["intercept"] = target.intercepts(named["weights"], deviations / math.sqrt(target.num_rows))
     if noise is not None:
         named["noise_scale"] = log_noise.exp()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import torch
 
+from bayesreg.inference.normals import standard_normals
+
 
 def mixing_variances(absolute: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Draw v | x, where x is standard Laplace given v mixed as above.
@@ -36,7 +38,7 @@ def mixing_variances(absolute: torch.Tensor, generator: torch.Generator) -> torc
         (3.0, 0.5)
     """
     like = {"generator": generator, "dtype": absolute.dtype, "device": absolute.device}
-    half_square = torch.randn(absolute.shape, **like).square_().mul_(0.5)
+    half_square = standard_normals(absolute.shape, **like).square_().mul_(0.5)
     larger = absolute + half_square + (half_square * (half_square + 2.0 * absolute)).sqrt()
     take_larger = torch.rand(absolute.shape, **like) * (larger + absolute) < larger
     return torch.where(take_larger, larger, absolute.square() / larger)

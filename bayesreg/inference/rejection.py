@@ -18,23 +18,27 @@ Source: von Neumann (1951); Devroye, Non-Uniform Random Variate Generation (1986
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.envelope import Envelope
+from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from bayesreg.target import Target
 
-# Proposals made at once: they stay in cache, and a fixed rule makes the same seed give the same draws.
-_BLOCK = 4096
+# Numbers made at once: they stay in cache. How many proposals of a chain that is depends on the numbers of features and
+# draws alone, so that the same seed gives the same draws, whatever the number of chains.
+_NUMBERS_AT_ONCE = 2**17
+_SHORTEST_BLOCK, _LONGEST_BLOCK = 512, 4096
 _PILOT = 1024
 # A few sweeps find the envelope where the posterior is; more of them, where its mass would otherwise be.
 _SWEEPS, _GOOD_ACCEPTANCE = (6, 100), 0.3
@@ -98,33 +102,58 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
             f"rejection would keep {acceptance:.2g} of its proposals (least worth while: {_SMALLEST_ACCEPTANCE}): the "
             "Laplace prior says too much beside the data for its Gaussian envelope"
         )
-    by_chain, tally = [], torch.zeros(3, dtype=target.dtype, device=target.device)
-    for chain in range(chains):
-        generator = torch.Generator(target.device).manual_seed(chain_seed(seed, chain))
-        by_chain.append(_chain(target, proposal, draws, acceptance, generator, tally))
-    named = {name: torch.stack([chain[name] for chain in by_chain]) for name in by_chain[0]}
+    generators = [torch.Generator(target.device).manual_seed(chain_seed(seed, chain)) for chain in range(chains)]
+    block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, _NUMBERS_AT_ONCE // target.num_features))
+    block = min(block, math.ceil(1.1 * draws / acceptance) + 16)
+    at_once = max(1, _NUMBERS_AT_ONCE // (block * target.num_features))
+    tally = _Tally(target)
+    groups = [
+        _draw(target, proposal, draws, block, generators[first : first + at_once], tally)
+        for first in range(0, chains, at_once)
+    ]
+    named = {name: torch.cat([group[name] for group in groups]) for name in (*target.names, "lp")}
     log_density = named.pop("lp")
-    proposals, total, squares = tally.tolist()
-    share = total / proposals
-    # At least what one rejection more or less would change: where none came, the spread of the shares does not say it.
-    error = max(math.sqrt(max(squares / proposals / share**2 - 1.0, 0.0) / proposals), 1.0 / proposals)
+    share, error = tally.share_kept()
     error += proposal.mass_error
     return EngineResult(
         named,
         {"lp": log_density},
         proposal.log_mass + math.log(share),
-        f"independent draws; {share:.1%} of {proposals:,.0f} proposals kept, the log evidence to {error:.1g} nats",
-        {"acceptance": share, "proposals": int(proposals), "log_evidence_standard_error": error},
+        f"independent draws; {tally.acceptance:.1%} of {tally.proposals:,} proposals kept, the log evidence to "
+        f"{error:.1g} nats",
+        {"acceptance": tally.acceptance, "proposals": tally.proposals, "log_evidence_standard_error": error},
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Proposals:
+    """Draws from the envelope, a draw a column.
+
+    Attributes:
+        scales: The learned scales by name, ``(chains, k)``.
+        standard: z ``(chains, d, k)``.
+        deviation: Of the intercept from its conditional mode, ``(chains, k)``; None without one.
+        log_scales_keep: The log probability that the scales are kept, given that the table is what is drawn from.
+        log_keep: That the weights are kept, given the scales.
+        log_density: The target's log density, as at the points `Target.unconstrain` makes of a draw.
+    """
+
+    scales: dict[str, torch.Tensor]
+    standard: torch.Tensor
+    deviation: torch.Tensor | None
+    log_scales_keep: torch.Tensor
+    log_keep: torch.Tensor
+    log_density: torch.Tensor
+
+
 class _Proposal:
-    """Draws of the scales and the weights from the envelope, each with its log probability to be kept."""
+    """Where proposals come from: scales by their table, weights by the envelope given them, an intercept by its law."""
 
     def __init__(self, target: Target, sweeps: int):
         self._target, self._envelope = target, Envelope(target, sweeps)
         self._relative = target.model.prior.relative_to_noise
-        self._zero = torch.zeros((), dtype=target.dtype, device=target.device)
+        self._like = {"dtype": target.dtype, "device": target.device}
+        self._log_relative_scales = float(target.spectrum.relative_scales.log().sum())
         self._table = None
         if target.learned_scales:
             self._table = ScaleTable(
@@ -140,47 +169,96 @@ class _Proposal:
             return 0.0
         # Its own random numbers: a chain of the same seed does not depend on it but through its block size.
         pilot = torch.Generator(self._target.device).manual_seed(chain_seed(0, 0))
-        return float(self(_PILOT, pilot)[1].exp().mean())
+        proposed = self(_PILOT, [pilot])
+        return float((proposed.log_scales_keep + proposed.log_keep).exp().mean())
 
-    def __call__(self, size: int, generator: torch.Generator) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Propose ``size`` draws."""
-        scales = {} if self._table is None else self._table.draw(size, generator)
-        log_noise, log_ratio = (logarithm.expand(size) for logarithm in self._logarithms(scales))
-        weights, log_keep = self._envelope.propose(log_noise, log_ratio, generator)
-        return {"weights": weights} | scales, log_keep
+    def __call__(self, size: int, generators: Sequence[torch.Generator]) -> _Proposals:
+        """Propose ``size`` draws a generator."""
+        target, shape = self._target, (len(generators), size)
+        if self._table is None:
+            scales, log_density = {}, torch.full(shape, self.log_mass, **self._like)
+            log_scales_keep = torch.zeros_like(log_density)
+        else:
+            scales, log_density, log_scales_keep = self._table.propose(size, generators)
+        log_noise, log_ratio = (logarithm.expand(shape) for logarithm in self._logarithms(scales))
+        numbers = (target.num_features + int(target.model.intercept), size)
+        normals = torch.stack([standard_normals(numbers, generator, **self._like) for generator in generators])
+        standard, log_keep, log_conditional = self._envelope.propose(
+            log_noise, log_ratio, normals[:, : target.num_features], generators
+        )
+        log_density = log_density + log_conditional + log_keep - self._log_relative_scales
+        deviation = None
+        if target.model.intercept:
+            deviation = normals[:, -1] * log_noise.exp() / math.sqrt(target.num_rows)
+            log_density -= 0.5 * normals[:, -1].square() + log_noise + 0.5 * math.log(2 * math.pi / target.num_rows)
+        return _Proposals(scales, standard, deviation, log_scales_keep, log_keep, log_density)
 
     def _logarithms(self, scales: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log s and log(f / s^2)."""
         log_noise = scales.get("noise_scale", self._target.known_noise_scale).log()
-        log_factor = scales["prior_scale"].log() if "prior_scale" in scales else self._zero
+        log_factor = scales["prior_scale"].log() if "prior_scale" in scales else torch.zeros_like(log_noise)
         return log_noise, log_factor - (1 if self._relative else 2) * log_noise
 
 
-def _chain(
+class _Tally:
+    """What was proposed and kept: the share of the envelope that is the posterior's, and its standard error."""
+
+    def __init__(self, target: Target):
+        self._sums = torch.zeros(5, dtype=target.dtype, device=target.device)
+        self.proposals = 0
+
+    def add(self, proposed: _Proposals) -> torch.Tensor:
+        """Count proposals; return the probability of each to be kept."""
+        weight, keep = proposed.log_scales_keep.exp(), proposed.log_keep.exp()
+        both = weight * keep
+        squares = [weight.square().sum(), (weight * both).sum(), both.square().sum()]
+        self._sums += torch.stack([weight.sum(), both.sum(), *squares])
+        self.proposals += weight.numel()
+        return both
+
+    @property
+    def acceptance(self) -> float:
+        """The share of the proposals that is kept, by their probabilities."""
+        return float(self._sums[1]) / self.proposals
+
+    def share_kept(self) -> tuple[float, float]:
+        """Return the mean of `log_keep`'s probabilities under the table's law, and the standard error of its log."""
+        weights, kept, of_weights, across, of_kept = (float(value) for value in self._sums)
+        share = kept / weights
+        # A ratio of sums: the squares of (both - share weight).
+        spread = max(of_kept - 2.0 * share * across + share * share * of_weights, 0.0)
+        # At least what one rejection more or less would change: where none came, the spread does not say it.
+        return share, max(math.sqrt(spread) / kept, 1.0 / self.proposals)
+
+
+def _draw(
     target: Target,
-    propose: Callable[[int, torch.Generator], tuple[dict[str, torch.Tensor], torch.Tensor]],
+    propose: _Proposal,
     draws: int,
-    acceptance: float,
-    generator: torch.Generator,
-    tally: torch.Tensor,
+    block: int,
+    generators: list[torch.Generator],
+    tally: _Tally,
 ) -> dict[str, torch.Tensor]:
-    """Return a chain's draws with their log density; add to the proposals, their chances to be kept and the squares."""
+    """Return that many draws a generator, and their log density: block by block, until each chain has enough."""
+    shapes = dict.fromkeys((*target.names, "lp"), ()) | {"weights": (target.num_features,)}
     like = {"dtype": target.dtype, "device": target.device}
-    blocks, missing = [], draws
-    while missing > 0:
-        size = min(_BLOCK, math.ceil(1.1 * missing / acceptance) + 16)
-        proposed, log_keep = propose(size, generator)
-        keep = log_keep.exp()
-        kept = torch.nonzero(torch.rand(size, generator=generator, **like) < keep).squeeze(-1)[:missing]
-        block = {name: values[kept] for name, values in proposed.items()}
-        if target.model.intercept:
-            normals = torch.randn(kept.shape[0], generator=generator, **like)
-            noise = block.get("noise_scale", target.known_noise_scale)
-            deviation = normals * noise / math.sqrt(target.num_rows)
-            block["intercept"] = target.intercepts(block["weights"], deviation)
-        block["lp"] = target.log_density(target.unconstrain(block))
-        blocks.append(block)
-        tally += torch.stack([torch.full((), float(size), **like), keep.sum(), keep.square().sum()])
-        missing -= kept.shape[0]
-    order = (*target.names, "lp")
-    return {name: torch.cat([block[name] for block in blocks]) for name in order}
+    named = {name: torch.empty((len(generators), draws, *shape), **like) for name, shape in shapes.items()}
+    counts = dict.fromkeys(range(len(generators)), 0)
+    while counts:
+        proposed = propose(block, [generators[chain] for chain in counts])
+        keep = tally.add(proposed)
+        for row, chain in enumerate(list(counts)):
+            uniform = torch.rand(block, generator=generators[chain], **like)
+            first = counts[chain]
+            kept = torch.nonzero(uniform < keep[row]).squeeze(-1)[: draws - first]
+            rows = slice(first, first + kept.shape[0])
+            weights = proposed.standard[row].mT[kept] * target.spectrum.relative_scales + target.spectrum.prior_loc
+            named["weights"][chain, rows] = weights
+            for name, values in proposed.scales.items():
+                named[name][chain, rows] = values[row, kept]
+            if proposed.deviation is not None:
+                named["intercept"][chain, rows] = target.intercepts(weights, proposed.deviation[row, kept])
+            named["lp"][chain, rows] = proposed.log_density[row, kept]
+            counts[chain] = rows.stop
+        counts = {chain: count for chain, count in counts.items() if count < draws}
+    return named

@@ -47,6 +47,7 @@ import torch
 
 from bayesreg.inference.inverse_gaussian import mixing_variances
 from bayesreg.inference.lattice import RandomLattice, choose
+from bayesreg.inference.normals import standard_normals
 from bayesreg.scales import LearnedScale
 
 # Up to so many numbers, the products of each pair of rows of G are kept: K then takes a third of the time.
@@ -174,8 +175,8 @@ class ScaleMixture:
 
         like = {"generator": generator, "dtype": ratio.dtype, "device": ratio.device}
         chains = len(self._places)
-        unseen = state.variances.sqrt() * torch.randn((chains, num_features), **like)
-        noise = ratio * torch.randn((chains, data.design.shape[0]), **like)
+        unseen = state.variances.sqrt() * standard_normals((chains, num_features), **like)
+        noise = ratio * standard_normals((chains, data.design.shape[0]), **like)
         observed = data.projections / state.log_factor.exp().unsqueeze(-1)
         missing = observed - unseen @ self._transposed - noise
         solution = torch.cholesky_solve(missing.unsqueeze(-1), factors[self._places, row]).squeeze(-1)

@@ -95,17 +95,21 @@ class ScaleTable:
         self._start = start
         self._refine()
 
-    def draw(self, size: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Draw scales independently.
+    def propose(
+        self, size: int, generators: Sequence[torch.Generator]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Draw scales from an envelope of their density: for who rejects on other grounds too.
 
         Args:
-            size: How many.
-            generator: The source of randomness.
+            size: How many from each generator.
+            generators: One a chain, whose draws do not depend on the others.
 
         Returns:
-            The learned scales ``(size,)`` by name.
+            The learned scales ``(chains, size)`` by name, the log density of their own unconstrained coordinates, and
+            the log probability to keep each.
         """
-        return {name: scales.squeeze(0) for name, scales in self.draw_chains(size, [generator])[0].items()}
+        outer, inner, log_density, log_keep = self._propose(size, generators)
+        return self._scales(outer, inner), log_density - self._log_jacobian, log_keep
 
     def draw_chains(
         self, size: int, generators: Sequence[torch.Generator]
@@ -120,7 +124,7 @@ class ScaleTable:
             The learned scales ``(chains, size)`` by name, and the log density of their own unconstrained coordinates
             there.
         """
-        batch, accept = self._propose(self._proposals_for(size), generators)
+        batch, accept = self._accepted(self._proposals_for(size), generators)
         rank = accept.cumsum(-1)
         if bool((rank[:, -1] >= size).all()):
             kept = batch[:, accept & (rank <= size)].reshape(3, len(generators), size)
@@ -128,9 +132,7 @@ class ScaleTable:
             first = [batch[:, chain, accept[chain]] for chain in range(len(generators))]
             kept = torch.stack([self._complete(*chain, size) for chain in zip(first, generators, strict=True)], 1)
         outer, inner, log_density = kept
-        coordinates = self._coordinates(outer, inner)
-        scales = {name: self._learned[name].constrain(coordinates[name]) for name in self._learned}
-        return scales, log_density - self._log_jacobian
+        return self._scales(outer, inner), log_density - self._log_jacobian
 
     # --- the density
 
@@ -303,13 +305,24 @@ class ScaleTable:
         """The share of proposed scales that is kept, as far as the table tells."""
         return self._mixture.acceptance
 
-    def _propose(self, size: int, generators: Sequence[torch.Generator]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the coordinates and the log density of proposals ``(3, chains, size)``, and which of them to keep."""
+    def _scales(self, outer: torch.Tensor, inner: torch.Tensor) -> dict[str, torch.Tensor]:
+        coordinates = self._coordinates(outer, inner)
+        return {name: learned.constrain(coordinates[name]) for name, learned in self._learned.items()}
+
+    def _propose(
+        self, size: int, generators: Sequence[torch.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return both coordinates, the log density and the log probability to keep, ``(chains, size)`` each."""
         proposed = self._mixture.draw(size, generators)
         log_density = self._log_density(proposed.outer, proposed.inner)
+        log_keep = (log_density - proposed.log_envelope).clamp_max(0.0)
+        return proposed.outer.expand(log_density.shape), proposed.inner, log_density, log_keep
+
+    def _accepted(self, size: int, generators: Sequence[torch.Generator]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the coordinates and the log density of proposals ``(3, chains, size)``, and which of them to keep."""
+        outer, inner, log_density, log_keep = self._propose(size, generators)
         uniform = torch.stack([torch.rand(size, generator=generator, **self._like) for generator in generators])
-        accept = uniform <= (log_density - proposed.log_envelope).exp()
-        return torch.stack([proposed.outer.expand(log_density.shape), proposed.inner, log_density]), accept
+        return torch.stack([outer, inner, log_density]), uniform <= log_keep.exp()
 
     def _complete(self, kept: torch.Tensor, generator: torch.Generator, size: int) -> torch.Tensor:
         """Propose further until there are enough.
@@ -334,7 +347,7 @@ class ScaleTable:
                     "with less weight at the ends, such as dist.HalfNormal(1.0), or sample by method='pyro-nuts'."
                 )
             count = self._proposals_for(size - kept.shape[-1])
-            batch, accept = self._propose(count, [generator])
+            batch, accept = self._accepted(count, [generator])
             kept, proposed = torch.cat([kept, batch[:, accept]], -1), proposed + count
         return kept[:, :size]
 

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from bayesreg.inference.normals import standard_normals
+
 # Leaves made before chains are looked at. More of them save operations and cost memory.
 _PART = 8
 # A leaf whose energy is higher than the start's by more has left the level set: the integrator diverged.
@@ -140,7 +142,7 @@ class _Trees(_Rows):
     @classmethod
     def at(cls, states: States, generator: torch.Generator) -> _Trees:
         points, log_density, gradients = states
-        momenta = torch.randn(points.shape, generator=generator, dtype=points.dtype, device=points.device)
+        momenta = standard_normals(points.shape, generator, points.dtype, points.device)
         zeros = torch.zeros_like(log_density)
         return cls(
             rows=torch.arange(len(points), dtype=torch.int64, device=points.device),

@@ -18,21 +18,25 @@ PATIENCE = 3600.0
 
 
 def samplers(problem: Problem) -> list[tuple[str, Contestant]]:
-    """Return the source's name and the contestant of each long run: NumPyro on the moments, and an engine of ours.
+    """Return the source's name and the contestant of each long run: one that is unrelated, and an engine of ours.
 
-    From 500 weights on, where NumPyro takes hours, our NUTS stands in for it: another algorithm than those it judges.
+    The unrelated one is NumPyro on the moments; with fewer rows than columns, where NUTS creeps, the Gibbs sampler of
+    `tests/oracles.py`; and from 500 weights on, where NumPyro takes hours, our NUTS: another algorithm than those that
+    it judges.
     """
-    tune, draws = (1000, 4000) if problem.shape[1] <= 100 else (800, 1200)
-    numpyro = {"potential": "on moments", "chains": 8, "draws": draws, "tune": tune}
-    method = "gibbs" if problem.shape[0] < 2 * problem.shape[1] else "rejection"
-    ours = {"method": method, "draws": 10_000 if problem.shape[1] < 1000 else 2000}
-    other = ("NumPyro NUTS, a long run", Contestant("NumPyro", "peers_numpyro", numpyro))
-    if problem.shape[1] >= 500:
-        other = ("nuts, a long run", Contestant("nuts", "engines", {"method": "nuts", "chains": 16}, is_ours=True))
-    return [
-        other,
-        (f"{method}, a long run", Contestant(method, "engines", ours, is_ours=True)),
-    ]
+    rows, features = problem.shape
+    if rows < 2 * features:
+        method = "gibbs"
+        other = ("NumPy Gibbs sampler", Contestant("NumPy Gibbs sampler", "oracle", {"chains": 8, "draws": 2000}))
+    else:
+        method = "rejection"
+        settings = {"potential": "on moments", "chains": 8, "draws": 4000 if features <= 100 else 1200, "tune": 1000}
+        other = ("NumPyro NUTS", Contestant("NumPyro", "peers_numpyro", settings))
+        if features >= 500:
+            other = ("nuts", Contestant("nuts", "engines", {"method": "nuts", "chains": 16}, is_ours=True))
+    ours = {"method": method, "draws": 10_000 if features < 500 else 2000}
+    both = [other, (method, Contestant(method, "engines", ours, is_ours=True))]
+    return [(f"{source}, a long run", contestant) for source, contestant in both]
 
 
 def make(problem: Problem, rows: list[Path], root: Path, say=print) -> None:
