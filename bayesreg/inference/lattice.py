@@ -17,7 +17,7 @@ import torch
 
 # Points of a lattice and their spacing in standard deviations: the effective draws a second are flat near these, for a
 # Gaussian as for a hump with a long tail. More points cost a matrix factorisation each.
-NUM_POINTS = 8
+NUM_POINTS = 6
 _SPACING = 1.6
 _JITTER = 0.25
 # While learning, the spacing is the last one wanted for so many steps, then the average of those wanted after. One that

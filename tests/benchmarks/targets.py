@@ -42,8 +42,10 @@ _AS_WRITTEN = "NumPyro and nutpie as written"
 TARGETS = (
     Target("diabetes-gaussian", "auto", "b", 25, _BEST, _dense),
     Target("diabetes-gaussian", "auto", "c", 500, _BEST, _dense),
+    Target("diabetes-gaussian", "auto, 51,200 draws", "c", 500, _BEST, _dense),
     Target("diabetes-laplace", "auto", "b", 8, _BEST, _dense),
     Target("diabetes-laplace", "auto", "c", 250, _BEST, _dense),
+    Target("diabetes-laplace", "auto, 51,200 draws", "c", 250, _BEST, _dense),
     Target("diabetes-laplace", "auto", "c", 10_000, "Pyro as written", _pyro),
     Target("diabetes-laplace", "nuts, 1,024 chains", "b", 3, "NumPyro, 1,024 chains", _same_potential),
     Target("1e5x50-laplace", "auto", "b", 3000, _AS_WRITTEN, _written),
