@@ -11,7 +11,7 @@ from oracles import laplace_gibbs
 from quadrature import integrate
 
 import bayesreg as br
-from bayesreg.inference import envelope, rejection
+from bayesreg.inference import envelope, rejection, scale_table
 from bayesreg.inference.engine import EngineCannot
 
 HALF_NORMAL = dist.HalfNormal(1.0)
@@ -76,6 +76,46 @@ def check(model, rows, weights, scales):
 def test_draws_and_evidence_are_those_of_brute_force(case):
     result = check(*CASES[case])
     assert 0.02 < result.details["acceptance"] < 0.999  # there was something to reject
+
+
+def test_small_blocks_and_a_coarse_table_cost_proposals_and_no_truth(monkeypatch):
+    """Where proposals of the scales are rough, and where a chain is full in the midst of a block."""
+    monkeypatch.setattr(scale_table, "_FEWEST_NODES", 9)
+    monkeypatch.setattr(rejection, "_TABLE_TOLERANCE", 10.0)
+    monkeypatch.setattr(rejection, "_SHORTEST_BLOCK", 8)
+    monkeypatch.setattr(rejection, "_LONGEST_BLOCK", 8)
+    model, rows, weights, scales = CASES["noise learned"]
+    log_evidence, moments = integrate(model, rows, weights, scales)
+    result = run(model, rows, draws=2001)
+    assert bool((result.draws["noise_scale"] > 0.0).all()) and result.draws["weights"].shape == (2, 2001, 2)
+    columns = torch.cat([result.draws["weights"], result.draws["noise_scale"].log().unsqueeze(-1)], -1)
+    assert_matches(columns, *(torch.tensor(column) for column in zip(*moments, strict=True)))
+    target = model.target(rows)
+    expected = target.log_density(target.unconstrain(result.draws))
+    torch.testing.assert_close(result.sample_stats["lp"], expected, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_envelope_times_chance_is_the_posterior_at_any_scales(relative):
+    """m(s, f) q(z | s, f) exp(log_keep) = p(y, z | s, f), far beyond where the posterior's mass is."""
+    rows = data(3, [1.0, -0.1, 0.3])
+    prior = br.LaplacePrior(dist.LogNormal(0.0, 1.0), loc=0.2, relative_to_noise=relative)
+    target = br.LinearRegression(prior, HALF_NORMAL).target(rows)
+    made, generator = envelope.Envelope(target, sweeps=100), torch.Generator().manual_seed(0)
+    log_noise = torch.linspace(-7.0, 5.0, 61, dtype=torch.float64).repeat_interleave(81).unsqueeze(0)
+    log_ratio = torch.linspace(-14.0, 14.0, 81, dtype=torch.float64).repeat(61).unsqueeze(0)
+    normals = torch.randn((1, 3, log_noise.shape[1]), generator=generator, dtype=torch.float64)
+    z, log_keep, log_density = made.propose(log_noise, log_ratio, normals, [generator])
+    found = made.log_marginal(log_noise, log_ratio) + log_density + log_keep
+    noise, factor = log_noise.exp().T, (log_ratio + 2.0 * log_noise).exp().T
+    centred = [torch.tensor(part - part.mean(0)) for part in (rows.features, rows.target)]
+    spectrum = target.spectrum
+    weights = spectrum.prior_loc + spectrum.relative_scales * z[0].T
+    misfit = (centred[1] - weights @ centred[0].T).square().sum(-1, keepdim=True)
+    expected = -0.5 * misfit / noise**2 - 13 * noise.log() - 13 / 2 * np.log(2 * np.pi) - 0.5 * np.log(14)
+    expected = expected - z[0].T.abs().sum(-1, keepdim=True) / factor - 3 * (2 * factor).log()
+    torch.testing.assert_close(found.T, expected, rtol=1e-10, atol=1e-8)
+    assert float(log_keep.max()) < 1e-8 * float(expected.abs().max())  # it is above the posterior
 
 
 def test_both_envelopes_were_needed():

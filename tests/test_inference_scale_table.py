@@ -9,6 +9,7 @@ import torch
 
 import bayesreg as br
 from bayesreg.evidence import EvidenceSpectrum
+from bayesreg.inference import scale_table
 from bayesreg.inference.scale_table import ScaleTable
 
 HALF_NORMAL, BOUNDED = dist.HalfNormal(1.0), dist.Uniform(0.0, 3.0)
@@ -147,3 +148,24 @@ def test_rows_whose_brackets_differ_are_drawn_from_exactly_and_soon():
         values = draws[name].numpy()
         assert abs(values.mean() - mean) < 4.5 * sd / 100
         assert values.std() == pytest.approx(sd, rel=0.05)
+
+
+def test_a_coarse_table_costs_proposals_and_no_truth(monkeypatch):
+    monkeypatch.setattr(scale_table, "_FEWEST_NODES", 33)
+    data = ridge_data(30, 30)
+    target = br.LinearRegression(br.GaussianPrior(HALF_NORMAL), HALF_NORMAL).target(data)
+    table = ScaleTable(target, target.spectrum.log_evidence_at_ratio, 1, tolerance=10.0)
+    assert table.shape[1] == 33
+    proposed, log_density, log_keep = table.propose(50_000, [torch.Generator().manual_seed(1)])
+    assert float(log_keep.max()) <= 0.0 and float(log_keep.exp().mean()) < 0.95
+    uniform = torch.rand(log_keep.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    kept = {name: values[uniform < log_keep.exp()] for name, values in proposed.items()}
+    drawn = {
+        name: values[0] for name, values in table.draw_chains(40_000, [torch.Generator().manual_seed(0)])[0].items()
+    }
+    for draws in (kept, drawn):
+        for name, (mean, sd) in quadrature(data, HALF_NORMAL, HALF_NORMAL)[1].items():
+            values = draws[name].numpy()
+            kurtosis = ((values - mean) ** 4).mean() / sd**4
+            assert abs(values.mean() - mean) < 4.5 * sd / len(values) ** 0.5
+            assert abs(values.std() / sd - 1.0) < 4.5 * ((kurtosis - 1.0) / len(values)) ** 0.5 / 2

@@ -42,7 +42,7 @@ def not_its_own(found: dict[str, Reference], contestant: Contestant) -> str:
 
     Args:
         found: The references.
-        contestant: Who is judged; ``auto`` may be any engine of ours, so it is judged as if it were all of them.
+        contestant: Who is judged; ``auto`` is judged as if it were all engines that it picks from.
 
     Returns:
         A key of `found`.
@@ -50,7 +50,11 @@ def not_its_own(found: dict[str, Reference], contestant: Contestant) -> str:
     Raises:
         ValueError: There is none.
     """
-    own = ("gibbs", "nuts", "hmc", "rejection") if contestant.name == "auto" else (contestant.name.split(",")[0],)
+    own = (
+        ("exact", "rejection", "hmc", "gibbs")
+        if contestant.name.startswith("auto")
+        else (contestant.name.split(",")[0],)
+    )
     own = ("NumPyro",) if contestant.module == "peers_numpyro" else own
     for source in found:
         if not source.startswith(own):
