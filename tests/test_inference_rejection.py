@@ -95,8 +95,9 @@ def test_small_blocks_and_a_coarse_table_cost_proposals_and_no_truth(monkeypatch
     torch.testing.assert_close(result.sample_stats["lp"], expected, rtol=1e-12, atol=1e-10)
 
 
+@pytest.mark.parametrize("gaussian", [True, False], ids=["the Gaussian one", "the lower of the two"])
 @pytest.mark.parametrize("relative", [False, True])
-def test_envelope_times_chance_is_the_posterior_at_any_scales(relative):
+def test_envelope_times_chance_is_the_posterior_at_any_scales(relative, gaussian):
     """m(s, f) q(z | s, f) exp(log_keep) = p(y, z | s, f), far beyond where the posterior's mass is."""
     rows = data(3, [1.0, -0.1, 0.3])
     prior = br.LaplacePrior(dist.LogNormal(0.0, 1.0), loc=0.2, relative_to_noise=relative)
@@ -105,8 +106,12 @@ def test_envelope_times_chance_is_the_posterior_at_any_scales(relative):
     log_noise = torch.linspace(-7.0, 5.0, 61, dtype=torch.float64).repeat_interleave(81).unsqueeze(0)
     log_ratio = torch.linspace(-14.0, 14.0, 81, dtype=torch.float64).repeat(61).unsqueeze(0)
     normals = torch.randn((1, 3, log_noise.shape[1]), generator=generator, dtype=torch.float64)
-    z, log_keep, log_density = made.propose(log_noise, log_ratio, normals, [generator])
-    found = made.log_marginal(log_noise, log_ratio) + log_density + log_keep
+    if gaussian:
+        z, log_keep, log_density = made._propose_gaussian(log_noise, log_ratio, normals)
+        found = made._log_gaussian(log_noise, log_ratio) + log_density + log_keep
+    else:
+        z, log_keep, log_density = made.propose(log_noise, log_ratio, normals, [generator])
+        found = made.log_marginal(log_noise, log_ratio) + log_density + log_keep
     noise, factor = log_noise.exp().T, (log_ratio + 2.0 * log_noise).exp().T
     centred = [torch.tensor(part - part.mean(0)) for part in (rows.features, rows.target)]
     spectrum = target.spectrum
