@@ -250,15 +250,30 @@ def test_on_each_device(device, case):
     assert result.draws["weights"].shape == (2, 20, rows.num_features)
 
 
-def test_a_mode_between_two_nodes_of_the_first_search_is_not_lost():
-    """A prior that conflicts with the data: the noise explains all, or the weight does; both are narrow, far apart."""
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_mode_between_two_nodes_of_the_first_search_is_not_lost(learned):
+    """A prior that conflicts with the data: the noise explains all, or the weight does; both are narrow, far apart.
+
+    A prior scale that is learned and all but known is a third narrow thing, along a ridge of the other coordinates.
+    """
     random = np.random.default_rng(0)
     features = random.standard_normal((500, 1))
     rows = br.RegressionData(features, 1000.0 * features[:, 0] + 100.0 * random.standard_normal(500))
-    model = br.LinearRegression(br.LaplacePrior(0.83), dist.LogNormal(5.0, 2.0))
-    grid = {"noise_scale": np.linspace(4.2, 7.6, 1201)}
-    log_evidence, (_, (mean, sd)) = integrate(model, rows, [np.linspace(-60.0, 1060.0, 9001)], grid)
-    result = run(model, rows)
+    spread, noise_scale = 5e-4, dist.LogNormal(5.0, 2.0)
+    roots, masses = np.polynomial.hermite_e.hermegauss(4 if learned else 1)
+    grid = {"noise_scale": np.linspace(4.2, 7.6, 801)}
+    found = []
+    for root in roots:
+        known = br.LinearRegression(br.LaplacePrior(0.83 * np.exp(spread * root)), noise_scale)
+        log_evidence, (_, moments) = integrate(known, rows, [np.linspace(-60.0, 1060.0, 6001)], grid)
+        found.append((log_evidence, *moments))
+    log_evidences, means, sds = np.array(found).T
+    shares = masses / masses.sum() * np.exp(log_evidences - log_evidences.max())
+    log_evidence, shares = log_evidences.max() + np.log(shares.sum()), shares / shares.sum()
+    mean = shares @ means
+    sd = np.sqrt(shares @ (sds**2 + (means - mean) ** 2))
+    prior_scale = dist.LogNormal(float(np.log(0.83)), spread) if learned else 0.83
+    result = run(br.LinearRegression(br.LaplacePrior(prior_scale), noise_scale), rows)
     noise = result.draws["noise_scale"]
     assert 0.3 < float((noise < 300.0).double().mean()) < 0.5
     assert_matches(noise.log().unsqueeze(-1), mean, sd)

@@ -9,6 +9,7 @@ logits of scales, so their range is bounded.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,8 @@ DEPTH = 40.0
 # A coordinate is a logarithm (or a logit): beyond this, squares of the scale leave the range of float64.
 FARTHEST = 300.0
 _MOST_SEARCHES = 40
+# What a peak may rise by between two nodes, in nats, and how many nodes are spent on that.
+_LARGEST_UNSEEN, _MOST_NODES = 4.0, 2**13
 # A bracket that the last step has cut by less than this share is narrow enough.
 _WORTH_CUTTING = 0.3
 
@@ -46,17 +49,21 @@ def search(
         evaluate: Takes points ``(rows, nodes)``; the log density there.
         lower: The lower ends to begin with, ``(rows,)``.
         upper: The upper ends.
-        nodes: Points a row.
-        degrees: nu, where the density has peaks as narrow as those of -nu (u + e^(-2u) / 2): there may be several, and
-            the one that rises highest between two nodes need not have the highest node.
+        nodes: Points a row, at least.
+        degrees: nu, where the density may have several peaks, each as narrow as those of -nu (u + e^(-2u) / 2): more
+            points are looked at while a peak could hide between two of them, since the one that rises highest there
+            need not have the highest node.
 
     Returns:
         The lower and the upper ends, and the largest log density seen, ``(rows,)`` each.
     """
-    index = torch.arange(nodes, dtype=lower.dtype, device=lower.device)
+    least, largest_step = nodes, math.sqrt(4.0 * _LARGEST_UNSEEN / max(degrees, 1))
     hopeless = torch.zeros(lower.shape, dtype=torch.bool, device=lower.device)
     for _ in range(_MOST_SEARCHES):
         width = upper - lower
+        if degrees:
+            nodes = max(least, min(_MOST_NODES, 1 + math.ceil(float(width.max()) / largest_step)))
+        index = torch.arange(nodes, dtype=lower.dtype, device=lower.device)
         step = width / (nodes - 1)
         values = evaluate(lower.unsqueeze(-1) + step.unsqueeze(-1) * index)
         highest = values.amax(-1)

@@ -78,6 +78,7 @@ class ScaleTable:
         self, target: Target, log_evidence: LogEvidence, noise_power: int, tolerance: float = EVIDENCE_TOLERANCE
     ):
         self._log_evidence, self._learned = log_evidence, target.learned_scales
+        self._degrees = target.num_rows + target.num_features
         self._num_rows, self._flat = target.num_rows, target.model.prior.kind == "flat"
         self._known_log_noise = None if target.known_noise_scale is None else target.known_noise_scale.log()
         self._noise_power, self._tolerance = noise_power, tolerance
@@ -220,7 +221,9 @@ class ScaleTable:
             rows, highest = self._search_rows(outer, rows)
             return highest.unsqueeze(0)
 
-        lower, upper, _ = brackets.search(profile, *brackets.around(likely.reshape(1)), _OUTER_SEARCH_NODES)
+        lower, upper, _ = brackets.search(
+            profile, *brackets.around(likely.reshape(1)), _OUTER_SEARCH_NODES, self._degrees
+        )
         return (lower, upper), rows
 
     def _search_rows(self, outer: torch.Tensor, near: _Rows) -> tuple[_Rows, torch.Tensor]:
@@ -229,7 +232,9 @@ class ScaleTable:
         def log_density(inner: torch.Tensor) -> torch.Tensor:
             return self._log_density(outer.unsqueeze(-1), inner).expand(inner.shape)
 
-        nodes, degrees = (_INNER_SEARCH_NODES, 0) if self._both else (_FEWEST_NODES, self._num_rows)
+        nodes = _INNER_SEARCH_NODES if self._both else _FEWEST_NODES
+        # At one ratio the evidence is log-concave along the other coordinate, as the usual priors are: one peak.
+        degrees = self._degrees if self._noise_power and self._from_ratio is None else 0
         lower, upper, highest = brackets.search(log_density, *near.at(outer), nodes, degrees)
         return _Rows(outer, lower, upper), highest
 
