@@ -7,7 +7,6 @@ Exit status: 0 fine; 1 a verdict or a convergence check failed; 2 bad input, or 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import warnings
@@ -20,22 +19,11 @@ from typer.core import TyperGroup
 import bayesreg
 from bayesreg import console as show
 from bayesreg.engines import METHODS
+from bayesreg.flags import FLAGS, in_flags
 from bayesreg.run_directory import environment, new_run, strict_json
 from bayesreg.settings import RunSettings, check_seed, parse_scale, read_toml
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-
-# What the package's errors call a thing in Python, and what it is called here.
-IN_WORDS_OF_CONVERT = {rf"\b{name}\b": flag for name, flag in show.FLAGS.items()}
-IN_WORDS_OF_A_RUN = {
-    r"\b\w+\((\w+)=\.\.\.\)": r"\1",
-    r"\bprior_scale=": "--scale a number,",
-    r"\bnoise_scale=": "--noise-scale",
-    r"\bsample\(\)": "`bayesreg run`",
-    r"\bdist\.LogNormal\b(?!\()": '--noise-scale "LogNormal(0, 1)"',
-    r"\bdist\.InverseGamma\b(?!\()": '"InverseGamma(1, 1)"',
-    r"\bdist\.(?=[A-Z])": "",
-}
 
 
 class _Commands(TyperGroup):
@@ -44,7 +32,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # of a figure: it has boxes for these letters
-            warnings.showwarning = lambda message, *_: _say(message)
+            warnings.showwarning = lambda message, *_: _say(in_flags(message, ctx.invoked_subcommand))
             return self._invoke(ctx)
 
     def _invoke(self, ctx: Any) -> Any:
@@ -56,10 +44,7 @@ class _Commands(TyperGroup):
         except (ValueError, TypeError, OSError) as error:
             if os.environ.get("BAYESREG_TRACEBACK"):
                 raise
-            text, words = str(error), IN_WORDS_OF_CONVERT if ctx.invoked_subcommand == "convert" else IN_WORDS_OF_A_RUN
-            for theirs, ours in words.items():
-                text = re.sub(theirs, ours, text)
-            _say(text)
+            _say(in_flags(error, ctx.invoked_subcommand))
             raise typer.Exit(BAD_INPUT) from error
 
 
@@ -155,7 +140,7 @@ def convert(
     found, given, line = _translated(convention, strengths, prior, prior_scale, knowledge)
     known = {name: value for name, value in knowledge.items() if value is not None}
     if not json:
-        line += "".join(f", {show.FLAGS[name][2:]} {value:g}" for name, value in known.items())
+        line += "".join(f", {FLAGS[name][2:]} {value:g}" for name, value in known.items())
         show.show_translation(show.console(), found, line)
         return
     entries = [
@@ -163,7 +148,7 @@ def convert(
             "convention": entry.convention.name,
             "strengths": entry.strengths or None,
             "typed": entry.typed or None,
-            "needs": [show.FLAGS[name] for name in entry.needs],
+            "needs": [FLAGS[name] for name in entry.needs],
             "objective": entry.convention.objective,
             "knobs": entry.convention.knobs,
         }
@@ -173,7 +158,7 @@ def convert(
         {
             "given": given | known,
             "prior": [{"kind": kind, "scale": scale} for kind, scale in found.scales.items()],
-            "needs": [show.FLAGS[name] for name in found.needs],
+            "needs": [FLAGS[name] for name in found.needs],
             "conventions": entries,
             "refused": found.refused,
         }

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bayesreg.engines import ENGINES
+from bayesreg.flags import FLAGS, in_flags
 from bayesreg.translation import Translation
 
 if TYPE_CHECKING:
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from bayesreg.posterior import Posterior
     from bayesreg.runs import Demonstration, Sampled
 
-# The flags of `bayesreg convert`, by what its errors and its needs call them.
-FLAGS = {
-    "num_rows": "--rows",
-    "noise_scale": "--noise-scale",
-    "target_scale": "--target-scale",
-    "steps_per_epoch": "--steps-per-epoch",
-    "prior_scale": "--prior-scale",
-    "L2 strength": "--l2",
-    "L1 strength": "--l1",
-}
 MOST_ROWS = 40
 SYMBOLS = {"gaussian": "standard deviation t", "laplace": "mean absolute value b"}
 
@@ -362,7 +353,9 @@ def _described(posterior: Posterior) -> str:
 
 
 def _checked(sampled: Sampled) -> list[str | Text]:
-    return [verdict(False), " " + "; ".join(sampled.warnings)] if sampled.warnings else [verdict(True)]
+    if not sampled.warnings:
+        return [verdict(True)]
+    return [verdict(False), " " + "; ".join(in_flags(warning, "run") for warning in sampled.warnings)]
 
 
 def _show_missing_figures(out: Console, sampled: Sequence[Sampled]) -> None:

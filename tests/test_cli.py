@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from typer.testing import CliRunner
 
 import bayesreg as br
+from bayesreg import console
 from bayesreg.cli import app
 
 CONVERT = ["convert", "--convention", "torch-mse-mean", "--l2", "3", "--noise-scale", "0.01", "--rows", "20"]
@@ -270,6 +272,26 @@ def test_a_run_that_has_not_converged_is_written_and_has_status_1(table, tmp_pat
     assert result.exit_code == 1 and "FAIL" in result.stdout and "threshold" in result.stdout
     manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
     assert manifest["passed"] is False and manifest["converged"] is False and "threshold" in manifest["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words", "others"),
+    [
+        (["--method", "exact"], ["--method exact", "--method auto"], "method="),
+        (["--draws", 10**12], ["--draws 1,000,000,000,000", "--chains"], "draws="),
+    ],
+)
+def test_run_s_refusals_speak_of_its_flags(flags, words, others, table, tmp_path):
+    result = call("run", "--data", table, *LAPLACE, "--scale", 0.5, *flags, "--out", tmp_path / "one")
+    assert_refused(result, *words)
+    assert others not in result.stderr and left_behind(tmp_path) == []
+
+
+def test_run_s_warnings_speak_of_its_flags():
+    sampled = SimpleNamespace(
+        warnings=["3 divergent transitions: raise target_acceptance, or loosen or rescale the model"]
+    )
+    assert "".join(map(str, console._checked(sampled))).endswith("transitions: loosen or rescale the model")
 
 
 BAD_TABLES = {

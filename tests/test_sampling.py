@@ -15,6 +15,7 @@ import bayesreg as br
 from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference import scale_table
 from bayesreg.inference.engine import EngineResult
+from bayesreg.memory import require_memory
 from bayesreg.sampling import _warn
 
 LEARNED = dist.HalfNormal(1.0)
@@ -260,6 +261,14 @@ def test_more_draws_than_fit_are_refused_with_the_size(data, monkeypatch):
     with pytest.raises(ValueError, match=r"draws=50,000 and chains=8 of 4 parameters need about 0.115 GB, and 0.05 GB"):
         br.sample(model, data, draws=50_000, chains=8)
     assert br.sample(model, data, draws=5_000, chains=8).num_draws == 5_000
+
+
+def test_draws_must_fit_on_the_gpu_too(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 20_000))
+    target = SimpleNamespace(device=torch.device("cuda", 0), num_parameters=4)
+    require_memory(target, chains=2, draws=20)
+    with pytest.raises(ValueError, match="draws=100 and chains=2 .* 1e-05 GB of memory of cuda:0 are free"):
+        require_memory(target, chains=2, draws=100)
 
 
 def test_options_are_the_chosen_engines(data):
