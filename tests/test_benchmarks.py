@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from arviz_stats.base import array_stats
 from benchmarks import contestants, gates, measure, picture, problems, references, render, targets
+from benchmarks.__main__ import joined
 from benchmarks.quadrature import gaussian_reference
 
 PARAMETERS = ["weights[0]", "intercept", "log noise_scale"]
@@ -28,7 +29,11 @@ def record(contestant, is_ours, b, problem="diabetes-laplace", why="", not_run=N
         return {"problem": problem, "contestant": contestant, "is_ours": is_ours, "not_run": not_run}
     verdict = gates.Verdict(why, [], False, 1.001, 0, 9000.0, 2.5, 0.011, 0.02, "exact").to_dict()
     found = {"a": 2 * b, "b": b, "c": b / 10, "b_from_moments": None, "seconds": 0.1, "import_seconds": 1.0}
-    found |= {"compile_seconds": 0.0 if is_ours else 5.0, "info": {"chains": 4, "draws": 1000, "method": "rejection"}}
+    found |= {
+        "commit": "abc",
+        "compile_seconds": 0.0 if is_ours else 5.0,
+        "info": {"chains": 4, "draws": 1000, "method": "rejection"},
+    }
     return {
         "problem": problem, "contestant": contestant, "is_ours": is_ours, "not_run": None, "verdict": verdict,
     } | found | figures  # fmt: skip
@@ -254,6 +259,19 @@ def test_a_ratio_below_its_floor_is_marked():
     lines = [line for line in page.splitlines() if "| b | 8 x |" in line]
     assert len(lines) == 1
     assert "**2.0 x** (below)" in lines[0]
+
+
+def test_a_run_of_one_problem_takes_the_place_of_that_one_alone():
+    stored = {"records": [record("auto", True, 1.0), record("auto", True, 2.0, problem="1e5x50-laplace")], "svi": [1]}
+    found = {"records": [record("auto", True, 3.0), record("nuts", True, 4.0)], "machine": MACHINE}
+    both = joined(stored, found)
+    assert [(one["problem"], one["b"]) for one in both["records"]] == [
+        ("diabetes-laplace", 3.0),
+        ("diabetes-laplace", 4.0),
+        ("1e5x50-laplace", 2.0),
+    ]
+    assert both["svi"] == [1] and both["machine"] == MACHINE
+    assert joined({}, found)["records"] == found["records"]
 
 
 class _Stub:

@@ -250,6 +250,7 @@ def test_progress_goes_to_stderr_and_only_if_asked(capfd):
         ({"guide": "AutoDelta"}, "guide must be one of AutoMultivariateNormal, .* got 'AutoDelta'"),
         ({"rank": 2}, "rank is for AutoLowRankMultivariateNormal, 1 to 4; got 2 with AutoMultivariateNormal"),
         ({"rank": 5, "guide": LOW_RANK}, "1 to 4; got 5"),
+        ({"rank": 1.5, "guide": LOW_RANK}, "rank must be an integer, got 1.5"),
         ({"num_particles": 0}, "num_particles must be 1 or more, got 0"),
         ({"max_steps": 10.5}, "max_steps must be an integer, got 10.5"),
         ({"tolerance": 0.0}, "tolerance must be positive and finite, got 0.0"),

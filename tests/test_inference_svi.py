@@ -207,6 +207,7 @@ def test_no_intercept_and_a_flat_prior():
         ({"guide": "AutoDelta"}, "guide must be one of AutoMultivariateNormal, .* got 'AutoDelta'"),
         ({"rank": 2}, "rank is for AutoLowRankMultivariateNormal, 1 to 4; got 2 with AutoMultivariateNormal"),
         ({"rank": 5, "guide": LOW_RANK}, "1 to 4; got 5"),
+        ({"rank": 1.5, "guide": LOW_RANK}, "rank must be an integer, got 1.5"),
         ({"num_particles": 8}, "num_particles is for Pyro's loop .* got 8 with the closed form"),
         ({"learning_rate": 0.1}, "learning_rate is for Pyro's loop .* got 0.1 with the closed form"),
         ({"max_steps": 10.5}, "max_steps must be an integer, got 10.5"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bayesreg.arrays import check_whole_number
+
 FULL, MEAN_FIELD, LOW_RANK = "AutoMultivariateNormal", "AutoNormal", "AutoLowRankMultivariateNormal"
 
 
@@ -14,9 +16,10 @@ def check_guide(guide: str, rank: int | None, num_parameters: int) -> None:
         num_parameters: The length p of a point.
 
     Raises:
+        TypeError: A rank that is not an integer.
         ValueError: An unknown guide, or a rank with another guide than the low-rank one or not in 1..p.
     """
     if guide not in (FULL, MEAN_FIELD, LOW_RANK):
         raise ValueError(f"guide must be one of {FULL}, {MEAN_FIELD}, {LOW_RANK}, got {guide!r}")
-    if rank is not None and (guide != LOW_RANK or not 1 <= rank <= num_parameters):
+    if rank is not None and (guide != LOW_RANK or check_whole_number(rank, "rank", 1) > num_parameters):
         raise ValueError(f"rank is for {LOW_RANK}, 1 to {num_parameters}; got {rank!r} with {guide}")

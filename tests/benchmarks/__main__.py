@@ -1,4 +1,8 @@
-"""The command: `python -m tests.benchmarks`, from the repository's root, with the extra `bench` installed."""
+"""The command: `python -m tests.benchmarks`, from the repository's root, with the extra `bench` installed.
+
+A run of some problems takes the place of these in the machine's stored results and leaves the others: all contestants
+of a problem have run in turn in one run, and its section says at which commit.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ import numpy as np
 
 from . import machine, make_references, measure, render
 from .contestants import Contestant, chosen_problems, contestants
-from .problems import DESIGNS, Problem
+from .problems import DESIGNS, PROBLEMS, Problem
 from .references import not_its_own, references
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +48,8 @@ def main() -> None:
     problems = chosen_problems(asked.problems, asked.quick)
     started = time.perf_counter()
     found = {"machine": machine.describe(asked.device, ROOT), "records": []}
+    name = machine.file_name(found["machine"])
+    stored = _stored(asked.out / f"{name}.json", found["machine"]) if asked.problems else {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         for design in DESIGNS:
             of_design = [problem for problem in problems if problem.design == design]
@@ -55,12 +61,42 @@ def main() -> None:
         found["growth"] = _process("tests.benchmarks.growth", asked.device)
         if asked.device == "cpu":
             found["svi"] = [_process("tests.benchmarks.variational", who) for who in ("svi", "numpyro", "pyro")]
-    found["minutes"] = (time.perf_counter() - started) / 60.0
+    minutes = (time.perf_counter() - started) / 60.0
+    for record in found["records"]:
+        record["commit"] = found["machine"]["commit"]
+    found = joined(stored, found)
     asked.out.mkdir(parents=True, exist_ok=True)
-    name = machine.file_name(found["machine"])
     (asked.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     render.write(found, asked.out, name)
-    print(f"{asked.out / name}.json, .md and .png, after {found['minutes']:.0f} minutes")
+    print(f"{asked.out / name}.json, .md and .png, after {minutes:.0f} minutes")
+
+
+def _stored(path: Path, described: dict) -> dict:
+    """Return the results that are there, if they are of the same versions.
+
+    Raises:
+        SystemExit: They are of other versions.
+    """
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found and found["machine"]["versions"] != described["versions"]:
+        raise SystemExit(f"{path} is of other versions of the libraries: run all problems, or choose another --out")
+    return found
+
+
+def joined(stored: dict, found: dict) -> dict:
+    """Return stored results with the problems measured now in the place of the same ones.
+
+    Args:
+        stored: What an earlier run has written; empty where there was none.
+        found: What was measured now.
+
+    Returns:
+        Records in the order of the problems, and everything else that either has, the newer one first.
+    """
+    anew = {record["problem"] for record in found["records"]}
+    records = found["records"] + [record for record in stored.get("records", []) if record["problem"] not in anew]
+    order = list(PROBLEMS)
+    return stored | found | {"records": sorted(records, key=lambda record: order.index(record["problem"]))}
 
 
 def _on_design(problems: list[Problem], folder: Path, asked: argparse.Namespace) -> list[dict]:

@@ -41,7 +41,7 @@ def _nutpie(draws: int = 1000, tune: int = 400) -> Contestant:
     return Contestant("nutpie, as written, 4 chains", "peers_pymc", {"chains": 4, "draws": draws, "tune": tune})
 
 
-def _pyro(draws: int = 500, tune: int = 300) -> Contestant:
+def _pyro(draws: int = 1000, tune: int = 300) -> Contestant:
     return Contestant("Pyro NUTS, as written, 2 chains", "peers_pyro", {"chains": 2, "draws": draws, "tune": tune})
 
 

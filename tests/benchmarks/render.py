@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .measure import is_shown
 from .problems import PROBLEMS
-from .targets import TARGETS, reached
+from .targets import TARGETS, compared, reached
 
 HOW_TO_READ = """\
 A figure is an effective sample size a second: the smallest over **all** parameters (weights, intercept, logarithms of
@@ -41,13 +41,42 @@ def table(found: dict, picture: str) -> str:
     """
     parts = ["# Posteriors: effective draws a second", machine_words(found["machine"]), HOW_TO_READ]
     parts.append(f"![Effective draws a second, with warm-up]({picture})")
-    parts.append(_targets(found["records"]))
+    parts += ["## In short\n\n" + short(found["records"]), _targets(found["records"])]
     for problem in dict.fromkeys(record["problem"] for record in found["records"]):
         records = [record for record in found["records"] if record["problem"] == problem]
-        parts.append(f"## {problem}: {PROBLEMS[problem].describe()}\n\n{_records(records)}")
+        parts.append(
+            f"## {problem}: {PROBLEMS[problem].describe()}, commit {records[0]['commit']}\n\n{_records(records)}"
+        )
     parts += [_svi(found["svi"])] if "svi" in found else []
     parts += [_growth(found["growth"])] if "growth" in found else []
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def short(records: list[dict]) -> str:
+    """Return the table of the README: `auto` beside the best peer on each problem with the noise learned.
+
+    Args:
+        records: Of all problems.
+
+    Returns:
+        A Markdown table.
+    """
+    head = ["data", "prior", "by", "ESS/s", "the best peer's", "ratio", "ratio, first call"]
+    lines = []
+    for name, problem in PROBLEMS.items():
+        here = [record for record in records if record["problem"] == name]
+        ours = next((record for record in here if record["contestant"] == "auto"), None)
+        if problem.learned != ["noise_scale"] or ours is None or not is_shown(ours):
+            continue
+        warm, first = (compared(ours, [record for record in here if not record["is_ours"]], letter) for letter in "bc")
+        prior = f"{problem.prior.capitalize()} {problem.prior_scale:g}"
+        line = [problem.design, prior, ours["info"]["method"], _figure(ours["b"])]
+        if warm["ratio"] is None:
+            lines.append([*line, warm["why"], "", ""])
+            continue
+        peer = f"{_figure(warm['theirs'])} ({warm['peer']})"
+        lines.append([*line, peer, *(f"{_ratio(one['ratio'])} x" for one in (warm, first))])
+    return _markdown(head, lines)
 
 
 def machine_words(machine: dict) -> str:
@@ -56,7 +85,7 @@ def machine_words(machine: dict) -> str:
     gpu = f" and {machine['gpu']}" if "gpu" in machine else ""
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB{gpu}; {machine['system']}; "
-        f"{machine['date']}, commit {machine['commit']}, load {machine['load']} at the start. {versions}."
+        f"{machine['date']}, load {machine['load']} at the start. {versions}."
     )
 
 

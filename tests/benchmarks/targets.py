@@ -41,9 +41,11 @@ _BEST = "the best of NumPyro and nutpie"
 _AS_WRITTEN = "NumPyro and nutpie as written"
 TARGETS = (
     Target("diabetes-gaussian", "auto", "b", 25, _BEST, _dense),
+    Target("diabetes-gaussian", "auto, 51,200 draws", "b", 25, _BEST, _dense),
     Target("diabetes-gaussian", "auto", "c", 500, _BEST, _dense),
     Target("diabetes-gaussian", "auto, 51,200 draws", "c", 500, _BEST, _dense),
     Target("diabetes-laplace", "auto", "b", 8, _BEST, _dense),
+    Target("diabetes-laplace", "auto, 51,200 draws", "b", 8, _BEST, _dense),
     Target("diabetes-laplace", "auto", "c", 250, _BEST, _dense),
     Target("diabetes-laplace", "auto, 51,200 draws", "c", 250, _BEST, _dense),
     Target("diabetes-laplace", "auto", "c", 10_000, "Pyro as written", _pyro),
@@ -73,17 +75,20 @@ def reached(target: Target, records: list[dict]) -> dict | None:
     here = [record for record in records if record["problem"] == target.problem]
     ours = next((record for record in here if record["contestant"] == target.ours), None)
     peers = [record for record in here if not record["is_ours"] and target.peers(record["contestant"])]
-    if ours is None or not peers:
-        return None
+    return compared(ours, peers, target.letter) if ours is not None and peers else None
+
+
+def compared(ours: dict, peers: list[dict], letter: str) -> dict:
+    """Return the ratio of a figure to the best of the peers' that passed the gates; without one, why."""
     shown = [record for record in peers if is_shown(record)]
     if not is_shown(ours):
         return {"ratio": None, "why": "ours has no figure"}
     if not shown:
-        return {"ratio": None, "why": "no peer passed the gates", "ours": ours[target.letter]}
-    best = max(shown, key=lambda record: record[target.letter])
+        return {"ratio": None, "why": "no peer passed the gates", "ours": ours[letter]}
+    best = max(shown, key=lambda record: record[letter])
     return {
-        "ratio": ours[target.letter] / best[target.letter],
-        "ours": ours[target.letter],
-        "theirs": best[target.letter],
+        "ratio": ours[letter] / best[letter],
+        "ours": ours[letter],
+        "theirs": best[letter],
         "peer": best["contestant"],
     }
