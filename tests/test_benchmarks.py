@@ -223,7 +223,25 @@ def test_a_ratio_is_to_the_best_peer_that_passed():
     assert targets.reached(target, records)["ratio"] is None
     assert targets.reached(target, records[1:2]) is None
     only_failed = [record("auto", True, 1000.0), records[2]]
-    assert targets.reached(target, only_failed)["why"] == "no peer passed the gates"
+    found = targets.reached(target, only_failed)
+    assert (found["ratio"], found["why"], found["ratio_to_failed"]) == (None, "no peer passed the gates", 2.5)
+
+
+def test_the_readme_s_table_has_the_best_peer_or_says_that_none_passed():
+    records = [
+        record("auto", True, 1000.0),
+        record("hmc", True, 9000.0),
+        record("nutpie, as written, 4 chains", False, 100.0, c=4.0),
+        record("NumPyro NUTS, as written, 4 chains", False, 50.0, c=5.0),
+        record("auto", True, 700.0, problem="1e5x50-laplace"),
+        record("nutpie, as written, 4 chains", False, 100.0, problem="1e5x50-laplace", why="R-hat 1.2"),
+        record("auto", True, 700.0, problem="diabetes-laplace-known"),
+    ]
+    assert render.short(records).splitlines()[2:] == [
+        "| 442 x 10 (diabetes) | Laplace 0.25 | rejection | 1,000 | 100 (nutpie, as written, 4 chains) | 10 x | 20 x |",
+        "| 1e5 x 50 | Laplace 0.25 | rejection | 700 | no peer passed the gates: the fastest that failed, nutpie, as "
+        "written, 4 chains, made 100 |  |  |",
+    ]
 
 
 MACHINE = {

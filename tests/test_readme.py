@@ -1,5 +1,6 @@
 """The README does what it says: its code runs, its commands exist, its table is the dictionary."""
 
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from benchmarks import render
 from typer.testing import CliRunner
 
 from bayesreg.cli import app
@@ -17,6 +19,7 @@ from bayesreg.settings import RunSettings
 from bayesreg.translation import translate_prior
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 KNOWN = {"num_rows": 20, "noise_scale": 0.5, "target_scale": 3.0, "steps_per_epoch": 4}
 
@@ -119,6 +122,12 @@ def test_every_convention_is_in_the_table_and_every_refusal_in_the_text():
     assert {name for name, row in CONVENTIONS.items() if row.refusal} == {
         "torch-adamw"
     } and "AdamW is refused" in README
+
+
+def test_the_speeds_are_those_of_the_stored_results():
+    stored = json.loads((RESULTS / "amd-epyc-2-cores.json").read_text(encoding="utf-8"))
+    assert render.short(stored["records"]) in README
+    assert (RESULTS / "amd-epyc-2-cores.md").read_text(encoding="utf-8") == render.table(stored, "amd-epyc-2-cores.png")
 
 
 def test_links_lead_somewhere():

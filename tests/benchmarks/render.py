@@ -72,7 +72,7 @@ def short(records: list[dict]) -> str:
         prior = f"{problem.prior.capitalize()} {problem.prior_scale:g}"
         line = [problem.design, prior, ours["info"]["method"], _figure(ours["b"])]
         if warm["ratio"] is None:
-            lines.append([*line, warm["why"], "", ""])
+            lines.append([*line, f"{warm['why']}: {_failed(warm)}".rstrip(": "), "", ""])
             continue
         peer = f"{_figure(warm['theirs'])} ({warm['peer']})"
         lines.append([*line, peer, *(f"{_ratio(one['ratio'])} x" for one in (warm, first))])
@@ -97,13 +97,20 @@ def _targets(records: list[dict]) -> str:
             continue
         cells = [target.problem, target.ours, target.against, target.letter, f"{target.floor:,.0f} x"]
         if result["ratio"] is None:
-            cells += [f"no ratio: {result['why']}", ""]
+            cells += [f"no ratio: {result['why']}", _failed(result)]
         else:
             cells.append(f"**{_ratio(result['ratio'])} x**" + ("" if result["ratio"] >= target.floor else " (below)"))
             cells.append(f"{_figure(result['ours'])} to {_figure(result['theirs'])} ({result['peer']})")
         lines.append(cells)
     head = ["problem", "engine", "against", "figure", "at least", "found", "ESS/s"]
     return "## Ratios\n\n" + _markdown(head, lines) if lines else ""
+
+
+def _failed(result: dict) -> str:
+    """Return what the fastest peer made whose draws failed the gates, where one ran."""
+    if "ratio_to_failed" not in result:
+        return ""
+    return f"the fastest that failed, {result['peer']}, made {_figure(result['theirs'])}"
 
 
 def _records(records: list[dict]) -> str:

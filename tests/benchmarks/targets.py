@@ -69,8 +69,7 @@ def reached(target: Target, records: list[dict]) -> dict | None:
         records: Of all problems.
 
     Returns:
-        ``ratio`` (None with ``why`` where one side has no figure), ``ours``, ``theirs`` and ``peer``; for problems
-        that are measured from rows, ``ratio_from_moments`` too.
+        As `compared`.
     """
     here = [record for record in records if record["problem"] == target.problem]
     ours = next((record for record in here if record["contestant"] == target.ours), None)
@@ -79,16 +78,28 @@ def reached(target: Target, records: list[dict]) -> dict | None:
 
 
 def compared(ours: dict, peers: list[dict], letter: str) -> dict:
-    """Return the ratio of a figure to the best of the peers' that passed the gates; without one, why."""
-    shown = [record for record in peers if is_shown(record)]
+    """Compare a figure with the best of the peers' that passed the gates.
+
+    Args:
+        ours: A record of ours.
+        peers: Records of peers.
+        letter: "a", "b" or "c".
+
+    Returns:
+        ``ratio``, ``ours``, ``theirs`` and ``peer``. Where no peer has passed, ``ratio`` is None with ``why``, and the
+        others are of the best of those that ran and failed, with ``ratio_to_failed``.
+    """
     if not is_shown(ours):
         return {"ratio": None, "why": "ours has no figure"}
-    if not shown:
-        return {"ratio": None, "why": "no peer passed the gates", "ours": ours[letter]}
-    best = max(shown, key=lambda record: record[letter])
-    return {
-        "ratio": ours[letter] / best[letter],
-        "ours": ours[letter],
-        "theirs": best[letter],
-        "peer": best["contestant"],
-    }
+    shown = [record for record in peers if is_shown(record)]
+    ran = shown or [record for record in peers if not record["not_run"]]
+    if not ran:
+        return {"ratio": None, "why": "no peer ran", "ours": ours[letter]}
+    best = max(ran, key=lambda record: record[letter])
+    ratio, found = (
+        ours[letter] / best[letter],
+        {"ours": ours[letter], "theirs": best[letter], "peer": best["contestant"]},
+    )
+    if shown:
+        return found | {"ratio": ratio}
+    return found | {"ratio": None, "why": "no peer passed the gates", "ratio_to_failed": ratio}
