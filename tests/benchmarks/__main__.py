@@ -23,12 +23,14 @@ from .references import not_its_own, references
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
+# What is measured beside the problems, and can be named with them.
+BESIDE = ("growth", "svi")
 
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--problems", nargs="*", help="names, or how they begin; all of them by default")
+    parser.add_argument("--problems", nargs="*", help="names, or how they begin, growth, svi; all of them by default")
     parser.add_argument("--engines", nargs="*", help="engines and peers whose names begin so; all by default")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--repeats", type=int, default=3, help="runs after the first, at least")
@@ -45,7 +47,9 @@ def main() -> None:
     if asked.table:
         render.write(json.loads(asked.table.read_text()), asked.table.parent, asked.table.stem)
         return
-    problems = chosen_problems(asked.problems, asked.quick)
+    beside = [part for part in BESIDE if (part in asked.problems if asked.problems else not asked.quick)]
+    names = [name for name in asked.problems or () if name not in BESIDE]
+    problems = [] if asked.problems and not names else chosen_problems(names, asked.quick)
     started = time.perf_counter()
     found = {"machine": machine.describe(asked.device, ROOT), "records": []}
     name = machine.file_name(found["machine"])
@@ -57,10 +61,10 @@ def main() -> None:
                 found["records"] += _on_design(of_design, Path(folder), asked)
     if asked.references:
         return
-    if not (asked.quick or asked.problems):
+    if "growth" in beside:
         found["growth"] = _process("tests.benchmarks.growth", asked.device)
-        if asked.device == "cpu":
-            found["svi"] = [_process("tests.benchmarks.variational", who) for who in ("svi", "numpyro", "pyro")]
+    if "svi" in beside and asked.device == "cpu":
+        found["svi"] = [_process("tests.benchmarks.variational", who) for who in ("svi", "numpyro", "pyro")]
     minutes = (time.perf_counter() - started) / 60.0
     for record in found["records"]:
         record["commit"] = found["machine"]["commit"]
