@@ -300,6 +300,7 @@ class _Stub:
         self.first = {"seconds": seconds, "ess": ess, "warmup_seconds": None, "info": {}, "import_seconds": 1.0}
         self.first["compile_seconds"] = 0.0
         self.runs, self.moments, self.not_run, self.asked, self.wrong = [self.first], [], None, [], wrong
+        self.rounds = 0
 
     def do(self, what, *arguments):
         self.asked.append(what)
@@ -309,7 +310,7 @@ class _Stub:
         self.wrong -= 1
         return gates.Verdict(why, [3] if why else [], True, 1.0, 0, 9e3, 4.1, 0.0, 0.0, "exact").to_dict()
 
-    wants_more = measure.Process.wants_more
+    wants_more, turn = measure.Process.wants_more, measure.Process.turn
 
 
 def test_a_parameter_that_is_off_is_looked_at_once_more():
@@ -325,9 +326,15 @@ def test_a_parameter_that_is_off_is_looked_at_once_more():
 def test_rounds_go_on_until_the_gates_can_judge_or_the_time_is_spent():
     assert _Stub(0.1, 1e5).wants_more(3)  # the medians want more runs
     enough = _Stub(0.1, 1e5)
-    enough.runs *= 4
+    enough.rounds = 3
     assert not enough.wants_more(3)
     few = _Stub(0.1, 1e3)
-    few.runs *= 4
+    few.rounds = 3
     assert few.wants_more(3)
+    few.rounds = measure.MOST_ROUNDS
+    assert not few.wants_more(3)
     assert not _Stub(measure.SECONDS + 1, 1e2).wants_more(3)
+
+
+def test_a_turn_is_as_many_runs_as_a_quarter_of_a_second_takes():
+    assert [len(_Stub(seconds, 1e3).turn("run", 1)) for seconds in (1.0, 0.1, 0.001)] == [1, 3, 10]

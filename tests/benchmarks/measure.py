@@ -1,4 +1,4 @@
-"""The rounds: every contestant of a problem in a process of its own, one run each in turn, until each has enough."""
+"""The rounds: every contestant of a problem in a process of its own, each in turn, until each has enough."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ WANTED_ESS = 10_000
 # Of one contestant on one problem: no further round beyond it.
 SECONDS = 20.0
 MOST_ROUNDS = 12
+# A contestant's turn lasts so long, or as many runs: a run of milliseconds right after another process's would be
+# timed with that one's data in the caches, which a run of seconds does not feel.
+SECONDS_A_TURN, MOST_RUNS_A_TURN = 0.25, 10
 # What a first run may take with imports and compile before its process is ended.
 _PARTS = (("import_seconds", "imports"), ("compile_seconds", "compile"), ("seconds", "first run"))
 PATIENCE = LONGEST_RUN + 120.0
@@ -32,6 +35,7 @@ class Process:
             [sys.executable, "-m", "tests.benchmarks.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root,
         )  # fmt: skip
+        self.rounds = 0
         self.runs: list[dict] = []
         self.moments: list[dict] = []
         self.first = self.ask(request)
@@ -55,14 +59,26 @@ class Process:
         self.not_run = self.not_run or answer.get("not_run")
         return answer
 
+    def turn(self, what: str, seed: int) -> list[dict]:
+        """Run until the turn is over, each time with another seed; return the answers of the runs that went well."""
+        answers: list[dict] = []
+        while self.not_run is None and len(answers) < MOST_RUNS_A_TURN:
+            answer = self.do(what, MOST_RUNS_A_TURN * seed + len(answers))
+            if "seconds" not in answer:
+                break
+            answers.append(answer)
+            if sum(one["seconds"] for one in answers) > SECONDS_A_TURN:
+                break
+        return answers
+
     def wants_more(self, repeats: int) -> bool:
         """Whether another round is due: for the medians, or for draws that the gates can judge."""
-        if self.not_run is not None or len(self.runs) > MOST_ROUNDS:
+        if self.not_run is not None or self.rounds >= MOST_ROUNDS:
             return False
         spent = sum(run["seconds"] for run in self.runs)
         if spent > SECONDS:
             return False
-        return len(self.runs) <= repeats or sum(run["ess"] for run in self.runs) < WANTED_ESS
+        return self.rounds < repeats or sum(run["ess"] for run in self.runs) < WANTED_ESS
 
     def close(self) -> None:
         """End the process."""
@@ -116,12 +132,10 @@ def measure(
         for process in processes:
             if not process.wants_more(repeats):
                 continue
-            answer = process.do("run", seed)
-            if "seconds" in answer:
-                process.runs.append(answer)
-            if process.contestant.is_ours and len(process.moments) < repeats:
-                answer = process.do("moments", seed)
-                process.moments += [answer] if "seconds" in answer else []
+            process.rounds += 1
+            process.runs += process.turn("run", seed)
+            if process.contestant.is_ours and process.rounds <= repeats:
+                process.moments += process.turn("moments", seed)
     records = []
     for process in processes:
         records.append(record(problem, process, seed))
@@ -143,7 +157,7 @@ def record(problem: Problem, process: Process, seed: int) -> dict:
         verdict = process.do("judge")
         if not process.not_run and verdict["suspects"] and verdict["only_suspects"]:
             for again in range(len(process.runs)):
-                process.do("run", seed + 1 + again)
+                process.do("run", MOST_RUNS_A_TURN * (seed + 1) + again)
             second = process.do("judge", verdict["suspects"])
             verdict = second | {"first_look": verdict["why"]}
         found |= {"verdict": verdict, "not_run": process.not_run}
