@@ -541,7 +541,10 @@ def test_a_signal_to_a_real_process_leaves_nothing(sent, status, table, tmp_path
     time.sleep(0.5)
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == status and "Traceback" not in errors and left_behind(tmp_path) == []
+    # Where the interrupt met code that was being made from a string, as dataclasses are in an import, CPython ends with
+    # the signal itself, though it was handled: a shell has the status 130 from both.
+    assert process.returncode == status or (sent, process.returncode) == (signal.SIGINT, -signal.SIGINT)
+    assert "Traceback" not in errors and left_behind(tmp_path) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")

@@ -137,10 +137,18 @@ def test_the_fit_says_how_it_went():
 
 
 def test_khat_tells_a_guide_that_fits_from_one_that_does_not():
-    posed = target(br.LaplacePrior(0.25), data=br.load_diabetes().standardized())
+    """Columns that are nearly one: k-hat is a random number, so it is the middle one of nine seeds that is judged."""
+    random = np.random.default_rng(0)
+    features = random.standard_normal((60, 4))
+    features[:, 1:] = 0.15 * features[:, 1:] + features[:, :1]
+    data = br.RegressionData(features, features.sum(1) + random.standard_normal(60))
+    posed = target(br.LaplacePrior(2.0), data=data)
     for draws in (10, 1_000):  # from draws of its own, and from those handed back
-        full, mean_field = fit(posed, draws=draws), fit(posed, draws=draws, guide=MEAN_FIELD)
-        assert full.details["psis_khat"] < 0.7 < mean_field.details["psis_khat"]
+        full, mean_field = (
+            [fit(posed, draws=draws, seed=seed, **guide).details["psis_khat"] for seed in range(9)]
+            for guide in ({}, {"guide": MEAN_FIELD})
+        )
+        assert np.median(full) < 0.65 and np.median(mean_field) > 0.85
 
 
 @pytest.mark.parametrize(

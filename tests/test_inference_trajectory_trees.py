@@ -9,6 +9,7 @@ from gaussian_target import GaussianTarget
 from scipy import stats
 
 from bayesreg.inference import trajectory_trees
+from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.trajectory_trees import States, transition
 
 ON = {"dtype": torch.float64, "device": torch.device("cpu")}
@@ -123,7 +124,7 @@ def test_the_trees_are_those_made_leaf_by_leaf(monkeypatch, step, max_tree_depth
     points = torch.randn(12, 3, generator=generator, **ON) + target.shapes.log()
     root = torch.tensor([[1.0, 0.3, 0.0], [0.0, 0.6, 0.1], [0.0, 0.0, 0.3]], **ON)
     state = generator.get_state()
-    momenta = torch.randn(12, 3, generator=generator, **ON)
+    momenta = standard_normals((12, 3), generator, torch.float64, torch.device("cpu"))
     generator.set_state(state)
     size = torch.tensor(step, **ON)
     _, found = transition(target, states_at(target, points), root, size, generator, max_tree_depth)
@@ -157,7 +158,7 @@ def test_a_leaf_is_chosen_with_its_probability(monkeypatch, part):
     monkeypatch.setattr(trajectory_trees, "_coins", lambda rows, _: torch.full_like(rows, next(swaps)))
     start, generator = states_at(target, point.repeat(chains, 1)), torch.Generator().manual_seed(2)
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "randn", lambda *_, **__: momentum.repeat(chains, 1))
+        patch.setattr(trajectory_trees, "standard_normals", lambda *_: momentum.repeat(chains, 1))
         moved, found = transition(target, start, torch.eye(2, **ON), torch.tensor(step, **ON), generator, 10)
     assert found.tree_depth.eq(depth).all() and found.n_steps.eq(steps).all()
     leaves, expected = torch.tensor(list(probabilities), **ON), chains * np.array(list(probabilities.values()))
