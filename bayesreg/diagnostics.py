@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
 from bayesreg.ranks import fold, normal_scores, quantile, sort
+from bayesreg.threads import in_parallel
 
 FEWEST_DRAWS = 4  # of one chain: below, neither half of it has a variance
 TAILS = (0.05, 0.95)
@@ -54,7 +55,19 @@ def diagnose(draws: torch.Tensor, *measures: Callable[[Chains], torch.Tensor]) -
     """
     if draws.ndim < 2 or draws.numel() == 0:
         raise ValueError(f"draws must have shape (chain, draw, ...), got {tuple(draws.shape)}")
-    found = [[measure(chains) for measure in measures] for chains in _blocks(draws.detach())]
+    columns = draws.detach().reshape(*draws.shape[:2], -1)
+    size = max(1, _BLOCK.get(draws.device.type, _BLOCK["cuda"]) // (columns.shape[0] * columns.shape[1]))
+
+    def measured(several: torch.Tensor, go_on: Callable[[], None]) -> list[list[torch.Tensor]]:
+        found = []
+        for block in several.permute(2, 0, 1).to(torch.float64).contiguous().split(size):
+            go_on()
+            chains = Chains(block)
+            found.append([measure(chains) for measure in measures])
+        return found
+
+    # A cache line of a CPU holds 8 neighbours.
+    found = [block for blocks in in_parallel(measured, columns.split(max(size, 8), -1)) for block in blocks]
     joined = [torch.cat(parts) for parts in zip(*found, strict=True)]
     return [numbers.reshape(draws.shape[2:] + numbers.shape[1:]) for numbers in joined]
 
@@ -244,14 +257,6 @@ class Chains:
     @functools.cached_property
     def _folded_scores(self) -> torch.Tensor:
         return normal_scores(*fold(*self._halves_ascending)).view_as(self._halves)
-
-
-def _blocks(draws: torch.Tensor) -> Iterator[Chains]:
-    columns = draws.reshape(*draws.shape[:2], -1)
-    size = max(1, _BLOCK.get(draws.device.type, _BLOCK["cuda"]) // (columns.shape[0] * columns.shape[1]))
-    for several in columns.split(max(size, 8), -1):  # a cache line of a CPU holds 8 neighbours
-        for block in several.permute(2, 0, 1).to(torch.float64).contiguous().split(size):
-            yield Chains(block)
 
 
 def _times_power_of_2(numbers: torch.Tensor, exponents: torch.Tensor) -> torch.Tensor:

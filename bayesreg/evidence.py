@@ -191,6 +191,18 @@ class EvidenceSpectrum:
             misfits.append(self.residual + (squares * shares).sum(0))
         return torch.cat(volumes).reshape(log_ratio.shape), torch.cat(misfits).reshape(log_ratio.shape)
 
+    def likeliest_noise(self, log_ratio: torch.Tensor) -> torch.Tensor:
+        """Return the log of the noise scale s that p(y | s, t) is highest at: s^2 = b(tau) / nu.
+
+        Args:
+            log_ratio: log(t / s), any shape.
+
+        Returns:
+            log s, of that shape.
+        """
+        misfit = self._sums_at_ratio(log_ratio)[1]
+        return 0.5 * (misfit / self.degrees_of_freedom).clamp_min(torch.finfo(misfit.dtype).tiny).log()
+
     def weight_draws(
         self, normals: torch.Tensor, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:

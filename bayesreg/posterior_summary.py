@@ -113,17 +113,22 @@ def summarize(
 
 
 @one_thread()
-def lasting_r_hat(draws: Mapping[str, torch.Tensor], feature_names: Sequence[str]) -> pd.Series:
-    """Return `bayesreg.diagnostics.Chains.lasting_r_hat` of each scalar by its name.
+def convergence(draws: Mapping[str, torch.Tensor], feature_names: Sequence[str], many_chains: bool) -> pd.DataFrame:
+    """Return what chains are judged by, and no more than that.
 
     Args:
         draws: ``(chain, draw, d)`` and ``(chain, draw)`` tensors by name.
         feature_names: The d names of the features.
+        many_chains: Whether R-hat is `bayesreg.diagnostics.Chains.lasting_r_hat`.
 
     Returns:
-        The numbers.
+        A table with the columns ``r_hat`` and ``ess``, the smaller one of bulk and tails.
     """
-    return pd.Series(_diagnose(draws, Chains.lasting_r_hat)[0], index=scalar_names(draws, feature_names))
+    r_hat, bulk, tail = _diagnose(
+        draws, Chains.lasting_r_hat if many_chains else Chains.r_hat, Chains.ess_bulk, Chains.ess_tail
+    )
+    names = scalar_names(draws, feature_names)
+    return pd.DataFrame({"r_hat": r_hat, "ess": np.minimum(bulk, tail)}, index=names)  # NaN where either is
 
 
 def _diagnose(draws: Mapping[str, torch.Tensor], *measures: Callable[[Chains], torch.Tensor]) -> list[np.ndarray]:

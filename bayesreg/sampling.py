@@ -17,6 +17,7 @@ from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.memory import require_memory
 from bayesreg.model import require_model
+from bayesreg.moments import as_moments
 from bayesreg.posterior import Posterior
 from bayesreg.propriety import require_proper
 from bayesreg.threads import one_thread
@@ -34,6 +35,9 @@ SMALLEST_ESS = 400
 MANY_CHAINS = 16
 # Yao et al., ICML 2018: above it, the importance weights have no mean to speak of, and the fit is not the posterior.
 LARGEST_KHAT = 0.7
+# Where the posterior of a prior scale's logarithm is wider, it has a tail of small scales, whose weights are as small:
+# a funnel, into which trajectories of one length do not go. Gibbs does.
+_LARGEST_SPREAD = 0.25
 # A file keeps a seed as a signed integer of 64 bits.
 _SEED_BOUND = 2**63
 
@@ -57,8 +61,9 @@ def sample(
     - ``"exact"``: independent draws in closed form; always, for a Gaussian and a flat prior.
     - ``"rejection"``: independent draws under a Laplace prior, from the Gaussian envelope that the MAP's certificate
       gives; where it keeps at least one proposal in 50, that is, where the data say more than the prior.
-    - ``"hmc"``: many chains with jittered trajectories, the rest where the weights are well determined.
-    - ``"gibbs"``: two blocks with the scales collapsed; fewer rows than features, or nearly.
+    - ``"hmc"``: many chains with jittered trajectories, the rest where the weights are well determined, and so is the
+      prior scale if it is learned.
+    - ``"gibbs"``: two blocks with the scales collapsed, for what is left: fewer rows than features, or nearly.
 
     Never by itself: ``"nuts"``, the reference for any density; ``"svi"``, a Gaussian approximation; ``"pyro-nuts"``,
     Pyro's sampler.
@@ -124,7 +129,12 @@ def _run(
 ) -> tuple[Posterior, EngineResult, bool]:
     """Return the posterior, what the engine handed back, and whether its draws are independent."""
     device = resolve_device(device)
-    target = model.target(data, device or "cpu")
+    if method == "auto" and options:
+        raise TypeError(
+            f"method='auto' takes no engine's options, got {', '.join(options)}: name the method that they are for"
+        )
+    moments = as_moments(data)
+    target = model.target(moments, device or "cpu")
     require_proper(target)
     refusals = []
     for name, why in _candidates(target) if method == "auto" else [(method, "as asked")]:
@@ -137,7 +147,7 @@ def _run(
         settings = {key: getattr(engine, key) if value is None else value for key, value in asked.items()}
         if device is None:
             best = device_for(name, settings["chains"], target.num_parameters)
-            target = target if best == target.device else model.target(data, best)
+            target = target if best == target.device else model.target(moments, best)
         require_memory(target, settings["chains"], settings["draws"])
         started = time.perf_counter()
         try:
@@ -177,6 +187,8 @@ def _candidates(target: Target) -> Iterator[tuple[str, str]]:
     spectrum = target.spectrum
     if spectrum.rank < spectrum.num_features or spectrum.degrees_of_freedom < 2 * spectrum.num_features:
         yield "gibbs", "auto: a Laplace prior with too few rows to determine the weights"
+    elif "prior_scale" in target.learned_scales and target.prior_scale_spread() > _LARGEST_SPREAD:
+        yield "gibbs", "auto: a Laplace prior whose learned scale the data leave open"
     else:
         yield "hmc", "auto: a Laplace prior, with rows enough to determine the weights"
 
@@ -221,16 +233,14 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
             f"{divergent} divergent transitions (0 expected): raise target_acceptance, or loosen or rescale the model"
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
-    from bayesreg.posterior_summary import lasting_r_hat
+    from bayesreg.posterior_summary import convergence
 
-    table = posterior.summary()
-    r_hat, ess = table["r_hat"], table[["ess_bulk", "ess_tail"]].min(axis=1, skipna=False)
+    many = posterior.num_chains >= MANY_CHAINS
+    table = convergence(posterior.draws, posterior.data.feature_names, many)
+    r_hat, ess = table["r_hat"], table["ess"]
     if ess.isna().any():
         message = f"{ess.index[ess.isna()][0]} did not move, or has fewer than 4 draws a chain: nothing can be judged"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
-    many = posterior.num_chains >= MANY_CHAINS
-    if many:
-        r_hat = lasting_r_hat(posterior.draws, posterior.data.feature_names)
     if r_hat.max() > LARGEST_R_HAT:
         found = f"{r_hat.max():.4f}{', the noise of short chains left out' if many else ''}"
         message = f"R-hat of {r_hat.idxmax()} is {found} (threshold {LARGEST_R_HAT}): raise tune and draws"

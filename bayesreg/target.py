@@ -22,12 +22,15 @@ import torch
 
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.moments import Moments
+from bayesreg.noise_modes import noise_modes
 from bayesreg.scales import LearnedScale
 
 if TYPE_CHECKING:
     from bayesreg.model import LinearRegression
 
 
+# Ratios of prior and noise scale at which a prior scale's spread is judged, and how far beyond the singular values.
+_RATIOS, _RATIO_REACH = 2001, 12.0
 # In coordinates that give the curvature a unit diagonal.
 _SMALLEST_EIGENVALUE = 1e-8
 
@@ -127,6 +130,44 @@ class Target:
         The scales that the evidence of a Gaussian prior of the same variance prefers, and the weights' mean there.
         """
         return self._start.clone()
+
+    def starts(self) -> torch.Tensor:
+        """Return starting points ``(k, p)`` for chains, the likeliest first.
+
+        Under a Laplace prior with the noise learned, one at each mode of the noise scale that may have mass
+        (`bayesreg.noise_modes`), a learned prior scale held at its start; else `start` alone.
+        """
+        if self._prior.kind != "laplace" or "noise_scale" not in self.learned_scales:
+            return self._start.unsqueeze(0)
+        columns = {name: column for column, (name, _) in self._scale_columns()}
+        factor = 1.0
+        if "prior_scale" in columns:
+            factor = float(self.learned_scales["prior_scale"].constrain(self._start[columns["prior_scale"]]))
+        learned, column = self.learned_scales["noise_scale"], columns["noise_scale"]
+        modes = noise_modes(self.spectrum, learned, self._start[column], factor, self._prior.relative_to_noise)
+        points = self._start.repeat(max(len(modes), 1), 1)
+        for point, mode in zip(points, modes, strict=False):
+            point[: self.num_features], point[column] = mode.weights, mode.coordinate
+        return points
+
+    def prior_scale_spread(self) -> float:
+        """Return about the posterior standard deviation of the log of a learned prior scale.
+
+        From the evidence of a Gaussian prior of the same variance, a learned noise at its likeliest: what it takes to
+        tell a scale that the data determine from one that may be arbitrarily small.
+        """
+        logs = self.spectrum.singular_values.log()
+        unit = torch.linspace(0.0, 1.0, _RATIOS, dtype=self.dtype, device=self.device)
+        log_ratios = -logs.max() - _RATIO_REACH + unit * (logs.max() - logs.min() + 2.0 * _RATIO_REACH)
+        log_noise = self.known_noise_scale
+        log_noise = self.spectrum.likeliest_noise(log_ratios) if log_noise is None else log_noise.log()
+        log_scales = log_ratios - 0.5 * float(self._prior.variance(self._tensor(1.0)).log())
+        log_scales = log_scales if self._prior.relative_to_noise else log_scales + log_noise
+        density = self.spectrum.log_evidence_at_ratio(log_noise, log_ratios)
+        density = density + self.learned_scales["prior_scale"].log_prior(log_scales.exp()) + log_scales
+        weights = torch.softmax(density.nan_to_num(nan=-math.inf, posinf=-math.inf), 0)
+        mean = weights @ log_scales
+        return float((weights @ (log_scales - mean).square()).sqrt())
 
     # --- density, gradient, curvature
 

@@ -44,6 +44,9 @@ class GaussianTarget:
     def start(self):
         return self.mean + self.sd * torch.tensor([2.0, -1.0, 0.5, 1.5], dtype=self.dtype, device=self.device)
 
+    def starts(self):
+        return self.start().unsqueeze(0)
+
     def constrain(self, points):
         return {"weights": points[..., :3], "intercept": points[..., 3]}
 

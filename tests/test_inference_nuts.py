@@ -33,8 +33,8 @@ class Stiff:
     def log_density_and_gradient(self, points):
         return -(points[..., 0] ** 4), -4.0 * points**3
 
-    def start(self):
-        return torch.tensor([0.5], **ON)
+    def starts(self):
+        return torch.tensor([[0.5]], **ON)
 
     def curvature(self, point):
         return torch.tensor([[4.0]], **ON)
@@ -168,9 +168,9 @@ def test_the_law_of_a_chain_does_not_depend_on_how_many_there_are():
 
 def test_warm_up_ends_when_it_is_done_and_not_before():
     many = nuts.run(GaussianTarget(), draws=1, tune=1000, chains=200, seed=0).details
-    assert many["warmed_up"] and 15 <= many["tune"] <= 60
+    assert many["settled"] and 15 <= many["tune"] <= 60
     cut_short = nuts.run(GaussianTarget(), draws=1, tune=7, chains=200, seed=0).details
-    assert not cut_short["warmed_up"] and cut_short["tune"] == 7
+    assert not cut_short["settled"] and cut_short["tune"] == 7
     none = nuts.run(GaussianTarget(), draws=1, tune=0, chains=2, seed=0).details
     assert none["tune"] == 0 and none["warmup_steps"] == 0 and none["step_size"] > 0
 
@@ -187,13 +187,13 @@ def test_warm_up_ends_when_it_is_done_and_not_before():
             return 0.005 * self.precision
 
     apart = nuts.run(TwoHills(), draws=1, tune=60, chains=20, seed=0).details
-    assert not apart["warmed_up"] and apart["tune"] == 60
+    assert not apart["settled"] and apart["tune"] == 60
 
 
 def test_the_metric_is_refined_where_it_is_wrong_and_only_there():
     wrong = nuts.run(WronglyScaled(), draws=50, tune=400, chains=40, seed=0)
     right = nuts.run(GaussianTarget(), draws=50, tune=400, chains=40, seed=0)
-    assert wrong.details["metric"] == "pooled covariance" and wrong.details["warmed_up"]
+    assert wrong.details["metric"] == "pooled covariance" and wrong.details["settled"]
     steps = [float(one.sample_stats["n_steps"].double().mean()) for one in (wrong, right)]
     assert steps[0] < 1.3 * steps[1]  # 200 steps a draw without
     target = WronglyScaled()
@@ -229,7 +229,7 @@ def test_a_metric_that_does_not_help_is_given_back(monkeypatch):
     worse = torch.diag(torch.tensor([1.0, 1.0, 1.0, 30.0], **ON))
     monkeypatch.setattr(nuts._Stage, "better_root", lambda stage: stage.root @ worse)
     result = nuts.run(GaussianTarget(), draws=50, tune=400, chains=20, seed=0)
-    assert result.details["metric"] == "known curvature" and result.details["warmed_up"]
+    assert result.details["metric"] == "known curvature" and result.details["settled"]
     assert float(result.sample_stats["n_steps"].double().mean()) < 10
 
 
@@ -257,7 +257,7 @@ def test_starting_points_are_spread_and_fall_back_where_the_density_ends():
     target = GaussianTarget()
     origin, root = target.start(), inverse_root(target.curvature(target.start()))
     generator = torch.Generator().manual_seed(0)
-    states = nuts._starting_states(target, origin, root, 2000, generator)
+    states = nuts._starting_states(target, target.starts(), root, 2000, generator)
 
     def whitened(points):
         return torch.linalg.solve_triangular(root, (points - origin).T, upper=True).T

@@ -19,19 +19,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
+from bayesreg.inference.independent import chain_generators, chains_at_once, draws_at_once, intercept_deviations
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.scale_table import ScaleTable
-from bayesreg.isolation import chain_seed
-from bayesreg.threads import one_thread
+from bayesreg.threads import in_parallel, one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bayesreg.target import Target
 
-# Numbers made at once: they stay in cache. How many draws of a chain that is depends on the number of features alone,
-# so that the same seed gives the same draws, whatever the number of chains.
-_NUMBERS_AT_ONCE = 2**17
+# Draws of a chain that are made at once.
 _SHORTEST_BLOCK, _LONGEST_BLOCK = 128, 2048
 
 
@@ -70,17 +68,15 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     spectrum, table = target.spectrum, None
     if target.learned_scales:
         table = ScaleTable(target, spectrum.log_evidence_at_ratio, 0 if model.prior.relative_to_noise else 1)
-    generators = [torch.Generator(target.device).manual_seed(chain_seed(seed, chain)) for chain in range(chains)]
-    block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, _NUMBERS_AT_ONCE // target.num_features))
-    at_once = max(1, _NUMBERS_AT_ONCE // (min(block, draws) * target.num_features))
-    named = {}
-    for chain in range(0, chains, at_once):
-        for first in range(0, draws, block):
-            size = min(block, draws - first)
-            for name, values in _draw(target, table, size, generators[chain : chain + at_once]).items():
-                if name not in named:
-                    named[name] = values.new_empty((chains, draws, *values.shape[2:]))
-                named[name][chain : chain + at_once, first : first + size] = values
+    generators = chain_generators(target, chains, seed)
+    block = draws_at_once(target, _SHORTEST_BLOCK, _LONGEST_BLOCK)
+    together = chains_at_once(target, chains, block, draws)
+
+    def draw(first: int, go_on: Callable[[], None]) -> dict[str, torch.Tensor]:
+        return _draw_blocks(target, table, draws, block, generators[first : first + together], go_on)
+
+    groups = in_parallel(draw, range(0, chains, together))
+    named = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
     log_density = named.pop("lp")
     if table is None:
         noise, prior_scale = _effective_scales(target, {})
@@ -107,6 +103,26 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     return EngineResult(named, {"lp": log_density}, log_evidence, message, details)
 
 
+def _draw_blocks(
+    target: Target,
+    table: ScaleTable | None,
+    draws: int,
+    block: int,
+    generators: Sequence[torch.Generator],
+    go_on: Callable[[], None],
+) -> dict[str, torch.Tensor]:
+    """Return that many draws a generator, and their log density, made block by block."""
+    named = {}
+    for first in range(0, draws, block):
+        go_on()
+        size = min(block, draws - first)
+        for name, values in _draw(target, table, size, generators).items():
+            if name not in named:
+                named[name] = values.new_empty((len(generators), draws, *values.shape[2:]))
+            named[name][:, first : first + size] = values
+    return named
+
+
 def _draw(
     target: Target, table: ScaleTable | None, size: int, generators: Sequence[torch.Generator]
 ) -> dict[str, torch.Tensor]:
@@ -121,11 +137,10 @@ def _draw(
     weights, log_conditional = target.spectrum.weight_draws(normals[:, : target.num_features], noise, prior_scale)
     block, log_density = {"weights": weights}, log_density + log_conditional
     if target.model.intercept:
-        # Round its conditional mode, the intercept's deviation is Normal(0, s^2 / n).
-        deviation = normals[:, -1] * noise / math.sqrt(target.num_rows)
+        deviation, log_law = intercept_deviations(target, normals[:, -1], noise.log())
         by_chain = [target.intercepts(*chain) for chain in zip(weights, deviation, strict=True)]
         block["intercept"] = torch.stack(by_chain)
-        log_density -= 0.5 * normals[:, -1].square() + noise.log() + 0.5 * math.log(2 * math.pi / target.num_rows)
+        log_density += log_law
     return block | scales | {"lp": log_density}
 
 

@@ -13,8 +13,9 @@ When it pays: fewer rows than features, or a prior that lets the noise go to 0. 
 noise, and a sampler of both at once, or of one given the other, creeps. Nothing is tuned but the spacing of the
 lattices that the scales move on, so a short warm-up does.
 
-Where it starts: scales within a factor of e^2 of those that the evidence of a Gaussian prior prefers, inside their
-support, and variances from their prior, larger or smaller by up to three times, each chain its own.
+Where it starts: at the modes of the noise scale in turn (`bayesreg.noise_modes`), scales within a factor of e^2 of the
+mode's, inside their support, and variances given the mode's weights, larger or smaller by up to nine times, each chain
+its own.
 
 Sources: see `bayesreg.inference.scale_mixture`.
 """
@@ -27,12 +28,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
+from bayesreg.inference.inverse_gaussian import mixing_variances
 from bayesreg.inference.lattice import NUM_POINTS
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.scale_mixture import MixtureState, ScaleMixture, SpannedData
 from bayesreg.isolation import chain_seed
-from bayesreg.threads import one_thread
+from bayesreg.threads import in_parallel, one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,12 +83,20 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         raise EngineCannot(reason)
     spectrum = target.spectrum
     numbers_a_chain = max(1, spectrum.rank * (NUM_POINTS * spectrum.rank + spectrum.num_features))
-    chains_at_once = max(1, _BLOCK_NUMBERS[target.device.type] // numbers_a_chain)
-    blocks = []
-    with progress_bar(progress, "gibbs", -(-chains // chains_at_once) * (tune + draws)) as advance:
-        for first in range(0, chains, chains_at_once):
+    num_blocks = -(-chains // max(1, _BLOCK_NUMBERS[target.device.type] // numbers_a_chain))
+    chains_at_once = -(-chains // num_blocks)
+    firsts = range(0, chains, chains_at_once)
+    with progress_bar(progress, "gibbs", len(firsts) * (tune + draws)) as advance:
+
+        def draw(first: int, go_on: Callable[[], None]) -> dict[str, torch.Tensor]:
+            def scanned() -> None:
+                go_on()
+                advance()
+
             generator = torch.Generator(target.device).manual_seed(chain_seed(seed, first))
-            blocks.append(_block(target, min(chains_at_once, chains - first), draws, tune, generator, advance))
+            return _block(target, min(chains_at_once, chains - first), draws, tune, generator, scanned)
+
+        blocks = in_parallel(draw, firsts)
     named = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
     statistics = {"lp": named.pop("lp")}
     if target.learned_scales:
@@ -95,7 +105,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         named,
         statistics,
         message=f"two-block Gibbs, {chains} chains of {draws} draws after {tune} scans",
-        details={"tune": tune, "chains_at_once": min(chains, chains_at_once)},
+        details={"tune": tune, "chains_at_once": chains_at_once},
     )
 
 
@@ -143,7 +153,9 @@ def _block(
 def _start(target: Target, chains: int, generator: torch.Generator) -> MixtureState:
     """Return scales and variances to start from, chains apart from each other."""
     like = {"generator": generator, "dtype": target.dtype, "device": target.device}
-    points = target.start().repeat(chains, 1)
+    starts = target.starts()
+    points = starts[torch.arange(chains, dtype=torch.int64, device=target.device) % len(starts)]
+    weights = points[:, : target.num_features]
     learned = slice(target.num_parameters - len(target.learned_scales), None)
     points[:, learned] += _START_SPREAD * (2.0 * torch.rand(points[:, learned].shape, **like) - 1.0)
     scales = target.constrain(points)
@@ -151,8 +163,8 @@ def _start(target: Target, chains: int, generator: torch.Generator) -> MixtureSt
     log_factor = scales["prior_scale"].log() if "prior_scale" in scales else torch.zeros_like(log_noise)
     if target.model.prior.relative_to_noise:
         log_factor = log_factor + log_noise
-    # An exponential of mean 2, by its inverse distribution function.
-    variances = -2.0 * torch.rand((chains, target.num_features), **like).neg_().log1p_()
+    departure = (weights - target.spectrum.prior_loc) / target.spectrum.relative_scales
+    variances = mixing_variances(departure.abs() / log_factor.exp().unsqueeze(-1), generator)
     larger = _LOG_VARIANCE_SPREAD * (2.0 * torch.rand((chains, 1), **like) - 1.0)
     return MixtureState(variances * larger.exp(), log_noise, log_factor)
 

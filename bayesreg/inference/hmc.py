@@ -36,7 +36,7 @@ from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.rotation import Block, Coordinates, State, evaluate, run_block
 from bayesreg.inference.whitening import inverse_root
 from bayesreg.isolation import chain_seed
-from bayesreg.threads import one_thread
+from bayesreg.threads import in_parallel, one_thread
 
 # Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
 # chains that have not met; the narrower ones serve where the density is zero or not finite further out.
@@ -62,8 +62,10 @@ _SETTLED_SHRINKAGE = 0.5
 _CLEAR_ERRORS = 3.0
 # The correlation with the starting points, which stand twice too wide, that counts as none.
 _LARGEST_MEMORY = 0.15
-# Numbers a block of transitions may hold: its momenta stay in cache.
-_BLOCK_NUMBERS = 2**17
+# Numbers a block of transitions may hold: its momenta stay in a core's cache, or fill a GPU.
+_BLOCK_NUMBERS = {"cpu": 2**17, "cuda": 2**24}
+# Chains that move together hold about so many numbers, and are no fewer than a product is quick for.
+_NUMBERS_OF_CHAINS, _FEWEST_CHAINS = 2**14, 32
 
 
 @one_thread()
@@ -105,14 +107,28 @@ def run(
     if not 0 < target_acceptance < 1:
         raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
     generator = torch.Generator(target.device).manual_seed(chain_seed(seed, 0))
+    together = _chains_at_once(target, chains)
+    firsts = range(0, chains, together)
     began = time.perf_counter()
     with (
         pyro.validation_enabled(False),  # a diverging trajectory leaves every support
-        progress_bar(progress, f"{chains} chains", tune + draws) as advance,
+        progress_bar(progress, f"{chains} chains", tune + draws * len(firsts)) as advance,
     ):
         warmed = _warm_up(target, tune, chains, target_acceptance, generator, advance)
         warmed_up = time.perf_counter()
-        named, statistics = _draw(target, warmed, draws, generator, advance)
+
+        def draw(first: int, go_on: Callable[[], None]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+            def moved() -> None:
+                go_on()
+                advance()
+
+            own = torch.Generator(target.device).manual_seed(chain_seed(seed, 1 + first))
+            return _draw(target, warmed, slice(first, first + together), draws, own, moved)
+
+        blocks = in_parallel(draw, firsts)
+    named, statistics = (
+        {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*blocks, strict=True)
+    )
     num_divergent = int(statistics["diverging"].sum())
     return EngineResult(
         named,
@@ -175,9 +191,9 @@ def _warm_up(
     Returns:
         Where the chains are, with what they go on.
     """
-    origin = target.start()
-    coordinates = Coordinates(origin, inverse_root(target.curvature(origin)))
-    state = _starting_state(target, coordinates, chains, generator)
+    starts = target.starts()
+    coordinates = Coordinates(starts[0], inverse_root(target.curvature(starts[0])))
+    state = _starting_state(target, coordinates, starts, chains, generator)
     begin = coordinates.points(state.position)
     length = max(_STAGE_ITERATIONS, math.ceil(_STAGE_POINTS / chains))
     iterations, gradients, steps, too_few = 0, len(_START_SPREADS), _FIRST_STEPS, 0
@@ -221,17 +237,19 @@ def _warm_up(
     return _Warmed(coordinates, state, steps, iterations, gradients, metric, settled)
 
 
-def _starting_state(target: Any, coordinates: Coordinates, chains: int, generator: torch.Generator) -> State:
-    """Draw a starting point for each chain, the widest at which the density is finite."""
+def _starting_state(
+    target: Any, coordinates: Coordinates, starts: torch.Tensor, chains: int, generator: torch.Generator
+) -> State:
+    """Draw a starting point for each chain round one of some ``(k, p)``, the widest at which the density is finite."""
     centre = coordinates.centre
     normals = torch.randn((chains, centre.shape[0]), generator=generator, dtype=centre.dtype, device=centre.device)
     spreads = torch.tensor(_START_SPREADS, dtype=centre.dtype, device=centre.device)
-    candidates = spreads[:, None, None] * normals
+    chain = torch.arange(chains, dtype=torch.int64, device=centre.device)
+    candidates = coordinates.positions(starts)[chain % len(starts)] + spreads[:, None, None] * normals
     log_density, force = evaluate(target, coordinates, candidates.flatten(0, 1))
     log_density, force = log_density.view(-1, chains), force.view_as(candidates)
     usable = log_density.isfinite() & force.isfinite().all(-1)
     widest = usable.to(torch.int64).argmax(0)
-    chain = torch.arange(chains, dtype=torch.int64, device=centre.device)
     return State(candidates[widest, chain], force[widest, chain], log_density[widest, chain])
 
 
@@ -319,25 +337,43 @@ def _angles(first: int, count: int) -> list[float]:
     return [_MEAN_ANGLE * (1.0 + _JITTER * (2.0 * fraction - 1.0)) for fraction in fractions]
 
 
+def _chains_at_once(target: Any, chains: int) -> int:
+    """Return how many chains move together after the warm-up, by shape and kind of device alone.
+
+    What is a long product for fewer chains is no longer for them, and leaves the others to another thread.
+    """
+    if target.device.type != "cpu":
+        return chains
+    most = max(_FEWEST_CHAINS, _NUMBERS_OF_CHAINS // target.num_parameters)
+    return -(-chains // -(-chains // most))
+
+
+@torch.no_grad()  # it may run on a thread of its own
 def _draw(
-    target: Any, warmed: _Warmed, draws: int, generator: torch.Generator, advance: Callable[[], None]
+    target: Any,
+    warmed: _Warmed,
+    which: slice,
+    draws: int,
+    generator: torch.Generator,
+    advance: Callable[[], None],
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return constrained draws and statistics, ``(chains, draws, ...)``, made block by block."""
-    chains, num_parameters = warmed.state.position.shape
-    size = max(1, _BLOCK_NUMBERS // (chains * num_parameters))
+    """Return constrained draws and statistics of some chains, ``(chains, draws, ...)``, made block by block."""
+    state = State(*(part[which] for part in (warmed.state.position, warmed.state.force, warmed.state.log_density)))
+    chains, num_parameters = state.position.shape
+    size = max(1, _BLOCK_NUMBERS[target.device.type] // (chains * num_parameters))
+    all_angles = _angles(warmed.iterations, draws)
+    step_sizes = torch.tensor(all_angles, dtype=target.dtype, device=target.device) / warmed.steps
     named, statistics = {}, {}
-    state = warmed.state
     for first in range(0, draws, size):
-        angles = _angles(warmed.iterations + first, min(size, draws - first))
+        angles = all_angles[first : first + size]
         state, block = run_block(target, warmed.coordinates, state, warmed.steps, angles, generator, advance)
-        step_sizes = torch.tensor(angles, dtype=target.dtype, device=target.device) / warmed.steps
         columns = {
             "lp": block.log_density,
             "energy": block.energy,
             "n_steps": torch.full_like(block.error, warmed.steps, dtype=torch.int64),
             "acceptance_rate": block.acceptance(),
             "diverging": ~(block.error <= _DIVERGENCE),  # as a number that is none has
-            "step_size": step_sizes.unsqueeze(-1).expand_as(block.error),
+            "step_size": step_sizes[first : first + size, None].expand_as(block.error),
         }
         _write(statistics, columns, first, draws)
         _write(named, target.constrain(warmed.coordinates.points(block.positions)), first, draws)

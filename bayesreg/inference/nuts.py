@@ -4,7 +4,7 @@ What it draws from:
     the density exp(target.log_density(x)) of unconstrained points x (p,), with the transitions of
     `bayesreg.inference.trajectory_trees`, in the coordinates
 
-        x = x0 + L z,   L L' = H^-1,   H = target.curvature(x0),   x0 = target.start().
+        x = x0 + L z,   L L' = H^-1,   H = target.curvature(x0),   x0 = target.starts()[0].
 
 Warm-up:
     The metric is known beforehand, and many chains say much in few iterations: warm-up ends as soon as the one step
@@ -29,6 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 
 from bayesreg.arrays import check_whole_number
@@ -37,6 +38,7 @@ from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.trajectory_trees import States, Transition, transition
 from bayesreg.inference.whitening import inverse_root
+from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
 
 # Chains that move together: what they hold stays in cache, and the same chains are together on every machine.
@@ -102,13 +104,16 @@ def run(
     if not 0 < target_acceptance < 1:
         raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
     began = time.perf_counter()
-    with progress_bar(progress, f"{chains} chains", tune + draws) as advance:
-        origin = target.start()
+    with (
+        pyro.validation_enabled(False),  # a diverging trajectory leaves every support
+        progress_bar(progress, f"{chains} chains", tune + draws) as advance,
+    ):
+        starts = target.starts()
         with torch.enable_grad():
-            root = inverse_root(target.curvature(origin))
-        generator = torch.Generator(target.device).manual_seed(seed)
+            root = inverse_root(target.curvature(starts[0]))
+        generator = torch.Generator(target.device).manual_seed(chain_seed(seed, 0))
         sampler = _Sampler(target, generator, max_tree_depth)
-        states = _starting_states(target, origin, root, chains, generator)
+        states = _starting_states(target, starts, root, chains, generator)
         warm_up = _warm_up(sampler, states, root, tune, target_acceptance, advance)
         warmed_up = time.perf_counter()
         named, sample_stats = _sample(sampler, warm_up, draws, advance)
@@ -121,7 +126,7 @@ def run(
         f"{num_divergent} divergent",
         details={
             "tune": warm_up.iterations,
-            "warmed_up": warm_up.done,
+            "settled": warm_up.done,
             "metric": "pooled covariance" if warm_up.refined else "known curvature",
             "step_size": step_size,
             "target_acceptance": float(target_acceptance),
@@ -295,16 +300,16 @@ def _write(output: dict[str, torch.Tensor], block: slice, draws: int, values: di
 
 
 def _starting_states(
-    target: Any, origin: torch.Tensor, root: torch.Tensor, chains: int, generator: torch.Generator
+    target: Any, starts: torch.Tensor, root: torch.Tensor, chains: int, generator: torch.Generator
 ) -> States:
-    """Draw starting points, each the widest at which the density is finite."""
-    z = _standard_normal((chains, len(origin)), generator, origin)
+    """Draw a starting point for each chain round one of some ``(k, p)``, the widest at which the density is finite."""
+    z = _standard_normal((chains, len(root)), generator, root)
     spreads = torch.tensor(_START_SPREADS, dtype=z.dtype, device=z.device)
-    candidates = origin + spreads[:, None, None] * (z @ root.T)
+    chain = torch.arange(chains, dtype=torch.int64, device=z.device)
+    candidates = starts[chain % len(starts)] + spreads[:, None, None] * (z @ root.T)
     log_density, gradients = target.log_density_and_gradient(candidates)
     usable = log_density.isfinite() & gradients.isfinite().all(-1)
     chosen = usable.to(torch.int64).argmax(0)
-    chain = torch.arange(chains, dtype=torch.int64, device=z.device)
     return States(*(values[chosen, chain] for values in (candidates, log_density, gradients)))
 
 

@@ -3,7 +3,7 @@
 What it draws from:
     the density exp(target.log_density(x)) of unconstrained points x (p,). By default the chain moves in z, where
 
-        x = x0 + L z,   L L' = H^-1,   H = target.curvature(x0),   x0 = target.start(),
+        x = x0 + L z,   L L' = H^-1,   H = target.curvature(x0),   x0 = target.starts()[0],
 
     a dense metric known beforehand: the density of z has about unit covariance from the first iteration. Pyro adapts a
     diagonal one on top: against a dense one it costs less warm-up, mixes as well where the noise is well identified,
@@ -82,8 +82,8 @@ def run(
     if not 0 < target_acceptance < 1:
         raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
     with isolated(seed):  # on one thread, or the chains would start from another rounding
-        origin = target.start()
-        whitening = inverse_root(target.curvature(origin))
+        starts = target.starts()
+        origin, whitening = starts[0], inverse_root(target.curvature(starts[0]))
     settings = {
         "full_mass": program is not None,
         "target_accept_prob": target_acceptance,
@@ -96,7 +96,7 @@ def run(
             pyro.validation_enabled(False),  # a diverging trajectory leaves every support
             progress_bar(progress, f"chain {chain + 1} of {chains}", tune + draws) as advance,
         ):
-            start = _starting_point(target, origin, whitening)
+            start = _starting_point(target, origin, whitening, starts[chain % len(starts)])
             if program is None:
                 kernel = _RecordingNUTS(
                     potential_fn=lambda sites: -target.log_density(origin + whitening @ sites["z"]), **settings
@@ -197,10 +197,11 @@ def _run_chain(
     return sites, statistics, cost
 
 
-def _starting_point(target: Any, origin: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
-    """Draw a starting point in whitened coordinates, the widest at which the density is finite."""
+def _starting_point(target: Any, origin: torch.Tensor, whitening: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
+    """Draw a starting point near a point, in whitened coordinates, the widest at which the density is finite."""
     z = torch.randn(target.num_parameters, dtype=target.dtype, device=target.device)
-    candidates = torch.tensor(_START_SPREADS, dtype=target.dtype, device=target.device)[:, None] * z
+    place = torch.linalg.solve_triangular(whitening, (near - origin).unsqueeze(-1), upper=True).squeeze(-1)
+    candidates = place + torch.tensor(_START_SPREADS, dtype=target.dtype, device=target.device)[:, None] * z
     log_density, gradient = target.log_density_and_gradient(origin + candidates @ whitening.T)
     usable = log_density.isfinite() & gradient.isfinite().all(-1)
     return candidates[usable.to(torch.int64).argmax()]

@@ -18,26 +18,25 @@ Source: von Neumann (1951); Devroye, Non-Uniform Random Variate Generation (1986
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.envelope import Envelope
+from bayesreg.inference.independent import chain_generators, chains_at_once, draws_at_once, intercept_deviations
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.isolation import chain_seed
-from bayesreg.threads import one_thread
+from bayesreg.threads import in_parallel, one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bayesreg.target import Target
 
-# Numbers made at once: they stay in cache. How many proposals of a chain that is depends on the numbers of features and
-# draws alone, so that the same seed gives the same draws, whatever the number of chains.
-_NUMBERS_AT_ONCE = 2**17
+# Proposals of a chain that are made at once.
 _SHORTEST_BLOCK, _LONGEST_BLOCK = 512, 4096
 _PILOT = 1024
 # A few sweeps find the envelope where the posterior is; more of them, where its mass would otherwise be.
@@ -102,16 +101,17 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
             f"rejection would keep {acceptance:.2g} of its proposals (least worth while: {_SMALLEST_ACCEPTANCE}): the "
             "Laplace prior says too much beside the data for its Gaussian envelope"
         )
-    generators = [torch.Generator(target.device).manual_seed(chain_seed(seed, chain)) for chain in range(chains)]
-    block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, _NUMBERS_AT_ONCE // target.num_features))
-    block = min(block, math.ceil(1.1 * draws / acceptance) + 16)
-    at_once = max(1, _NUMBERS_AT_ONCE // (block * target.num_features))
-    tally = _Tally(target)
-    groups = [
-        _draw(target, proposal, draws, block, generators[first : first + at_once], tally)
-        for first in range(0, chains, at_once)
-    ]
-    named = {name: torch.cat([group[name] for group in groups]) for name in (*target.names, "lp")}
+    generators = chain_generators(target, chains, seed)
+    proposals = math.ceil(1.1 * draws / acceptance) + 16
+    block = min(draws_at_once(target, _SHORTEST_BLOCK, _LONGEST_BLOCK), proposals)
+    together = chains_at_once(target, chains, block, proposals)
+
+    def draw(first: int, go_on: Callable[[], None]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        return _draw(target, proposal, draws, block, generators[first : first + together], go_on)
+
+    groups = in_parallel(draw, range(0, chains, together))
+    named = {name: torch.cat([group[name] for group, _ in groups]) for name in (*target.names, "lp")}
+    tally = _Tally(*torch.cat([tallies for _, tallies in groups]).sum(0).tolist())
     log_density = named.pop("lp")
     share, error = tally.share_kept()
     error += proposal.mass_error
@@ -119,9 +119,9 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         named,
         {"lp": log_density},
         proposal.log_mass + math.log(share),
-        f"independent draws; {tally.acceptance:.1%} of {tally.proposals:,} proposals kept, the log evidence to "
+        f"independent draws; {tally.acceptance:.1%} of {int(tally.proposals):,} proposals kept, the log evidence to "
         f"{error:.1g} nats",
-        {"acceptance": tally.acceptance, "proposals": tally.proposals, "log_evidence_standard_error": error},
+        {"acceptance": tally.acceptance, "proposals": int(tally.proposals), "log_evidence_standard_error": error},
     )
 
 
@@ -189,8 +189,8 @@ class _Proposal:
         log_density = log_density + log_conditional + log_keep - self._log_relative_scales
         deviation = None
         if target.model.intercept:
-            deviation = normals[:, -1] * log_noise.exp() / math.sqrt(target.num_rows)
-            log_density -= 0.5 * normals[:, -1].square() + log_noise + 0.5 * math.log(2 * math.pi / target.num_rows)
+            deviation, log_law = intercept_deviations(target, normals[:, -1], log_noise)
+            log_density += log_law
         return _Proposals(scales, standard, deviation, log_scales_keep, log_keep, log_density)
 
     def _logarithms(self, scales: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,35 +200,46 @@ class _Proposal:
         return log_noise, log_factor - (1 if self._relative else 2) * log_noise
 
 
+@dataclass(frozen=True)
 class _Tally:
-    """What was proposed and kept: the share of the envelope that is the posterior's, and its standard error."""
+    """What was proposed and kept, as sums over proposals.
 
-    def __init__(self, target: Target):
-        self._sums = torch.zeros(5, dtype=target.dtype, device=target.device)
-        self.proposals = 0
+    Attributes:
+        proposals: Their number.
+        weights: The sum of w, the probability that the scales are kept.
+        kept: The sum of k, that scales and weights are.
+        squared_weights: The sum of w^2.
+        products: The sum of w k.
+        squared_kept: The sum of k^2.
+    """
 
-    def add(self, proposed: _Proposals) -> torch.Tensor:
-        """Count proposals; return the probability of each to be kept."""
+    proposals: float
+    weights: float
+    kept: float
+    squared_weights: float
+    products: float
+    squared_kept: float
+
+    @staticmethod
+    def by_chain(proposed: _Proposals) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the probability of each proposal to be kept ``(chains, k)``, and each chain's sums ``(chains, 6)``."""
         weight, keep = proposed.log_scales_keep.exp(), proposed.log_keep.exp()
         both = weight * keep
-        squares = [weight.square().sum(), (weight * both).sum(), both.square().sum()]
-        self._sums += torch.stack([weight.sum(), both.sum(), *squares])
-        self.proposals += weight.numel()
-        return both
+        summands = [torch.ones_like(both), weight, both, weight.square(), weight * both, both.square()]
+        return both, torch.stack(summands, 1).sum(-1)
 
     @property
     def acceptance(self) -> float:
         """The share of the proposals that is kept, by their probabilities."""
-        return float(self._sums[1]) / self.proposals
+        return self.kept / self.proposals
 
     def share_kept(self) -> tuple[float, float]:
         """Return the mean of `log_keep`'s probabilities under the table's law, and the standard error of its log."""
-        weights, kept, of_weights, across, of_kept = (float(value) for value in self._sums)
-        share = kept / weights
-        # A ratio of sums: the squares of (both - share weight).
-        spread = max(of_kept - 2.0 * share * across + share * share * of_weights, 0.0)
+        share = self.kept / self.weights
+        # A ratio of sums: the squares of (k - share w).
+        spread = max(self.squared_kept - 2.0 * share * self.products + share * share * self.squared_weights, 0.0)
         # At least what one rejection more or less would change: where none came, the spread does not say it.
-        return share, max(math.sqrt(spread) / kept, 1.0 / self.proposals)
+        return share, max(math.sqrt(spread) / self.kept, 1.0 / self.proposals)
 
 
 def _draw(
@@ -237,17 +248,20 @@ def _draw(
     draws: int,
     block: int,
     generators: list[torch.Generator],
-    tally: _Tally,
-) -> dict[str, torch.Tensor]:
-    """Return that many draws a generator, and their log density: block by block, until each chain has enough."""
+    go_on: Callable[[], None],
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return that many draws a generator with their log density, made block by block, and each chain's tally."""
     shapes = dict.fromkeys((*target.names, "lp"), ()) | {"weights": (target.num_features,)}
     like = {"dtype": target.dtype, "device": target.device}
     named = {name: torch.empty((len(generators), draws, *shape), **like) for name, shape in shapes.items()}
+    tallies = torch.zeros((len(generators), len(fields(_Tally))), **like)
     counts = dict.fromkeys(range(len(generators)), 0)
     while counts:
+        go_on()
         proposed = propose(block, [generators[chain] for chain in counts])
-        keep = tally.add(proposed)
+        keep, sums = _Tally.by_chain(proposed)
         for row, chain in enumerate(list(counts)):
+            tallies[chain] += sums[row]
             uniform = torch.rand(block, generator=generators[chain], **like)
             first = counts[chain]
             kept = torch.nonzero(uniform < keep[row]).squeeze(-1)[: draws - first]
@@ -261,4 +275,4 @@ def _draw(
             named["lp"][chain, rows] = proposed.log_density[row, kept]
             counts[chain] = rows.stop
         counts = {chain: count for chain, count in counts.items() if count < draws}
-    return named
+    return named, tallies
