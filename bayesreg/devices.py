@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from bayesreg.engines import NUTS_CHAINS_AT_ONCE
+
 # Where a gradient moves fewer numbers than this, a GPU waits for its launches: some 40 of 5 microseconds each, in which
 # one CPU core moves about a million numbers. By that arithmetic; to be replaced by measured sizes.
 _FEWEST_NUMBERS = 3_000_000
@@ -38,6 +40,8 @@ def resolve_device(device: str | torch.device) -> torch.device | None:
         raise ValueError(
             f"device={device!r} was asked for, but {why_no_cuda() or f'there are {torch.cuda.device_count()}'}"
         )
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return found
 
 
@@ -60,9 +64,11 @@ def device_for(method: str, chains: int, num_parameters: int) -> torch.device:
         >>> device_for("exact", 4, 10)
         device(type='cpu')
     """
-    numbers = chains * num_parameters * (num_parameters + _PASSES)
-    batched = method in ("nuts", "hmc") and numbers >= _FEWEST_NUMBERS
-    return torch.device("cuda" if batched and torch.cuda.is_available() else "cpu")
+    together = min(chains, NUTS_CHAINS_AT_ONCE) if method == "nuts" else chains
+    numbers = together * num_parameters * (num_parameters + _PASSES)
+    if method in ("nuts", "hmc") and numbers >= _FEWEST_NUMBERS and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def why_no_cuda() -> str | None:

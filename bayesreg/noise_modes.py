@@ -24,11 +24,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import scipy.linalg
 import torch
+
+from bayesreg.scales import LearnedScale
+from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
     from bayesreg.evidence import EvidenceSpectrum
-    from bayesreg.scales import LearnedScale
 
 # Noise scales to climb from, down to this share of the target's spread, and the most steps of a climb.
 _CLIMBS, _SMALLEST_SHARE, _MOST_STEPS = 4, 1e-3, 60
@@ -38,6 +42,8 @@ _STEPS_AT_FIRST = 6
 _STILL, _APART = 1e-3, 0.2
 # A mode so many nats below the highest has no mass to speak of.
 _WORTH_A_CHAIN = 5.0
+# Places between two modes at which the bound is looked at, and how far below the lower one it must be.
+_LOOKS, _LEAST_DIP = 3, 0.5
 # A start is at the residual where the noise is larger than that of least squares by less than this factor.
 _NO_CONFLICT = 1.5
 # The grid on which the best s is looked for: what a climb needs, not what a posterior does.
@@ -49,126 +55,146 @@ class NoiseMode:
     """A mode.
 
     Attributes:
-        coordinate: The noise scale's unconstrained coordinate ``()``.
+        coordinate: The noise scale's unconstrained coordinate.
+        log_noise: log s.
         weights: The weights' mean there ``(d,)``.
-        bound: F plus the log prior density of the coordinate.
+        bound: F, without constants, plus the log prior density of the coordinate.
     """
 
-    coordinate: torch.Tensor
-    weights: torch.Tensor
+    coordinate: float
+    log_noise: float
+    weights: np.ndarray
     bound: float
 
 
+@one_thread()
 def noise_modes(
-    spectrum: EvidenceSpectrum, learned: LearnedScale, start: torch.Tensor, factor: float, relative_to_noise: bool
+    spectrum: EvidenceSpectrum, learned: LearnedScale, log_noise: float, factor: float, relative_to_noise: bool
 ) -> list[NoiseMode]:
     """Find the modes of the noise scale under a Laplace prior.
 
     Args:
         spectrum: The data.
         learned: The prior of the noise scale.
-        start: A coordinate ``()`` to climb from beside the others.
+        log_noise: log s of a good guess, to climb from beside others.
         factor: t, or t / s where the prior is relative to the noise.
         relative_to_noise: Whether it is.
 
     Returns:
-        Those within 5 nats of the highest, the highest first. None where no conflict is seen, so that the start will
+        Those within 5 nats of the highest, the highest first. None where no conflict is seen, so that the guess will
         do: it is at the residual already, though a Gaussian prior shuns a small noise more than a Laplace does.
     """
     spare = spectrum.degrees_of_freedom - spectrum.rank
-    if float(learned.constrain(start)) ** 2 * spare < _NO_CONFLICT**2 * spectrum.residual:
+    if math.exp(2.0 * log_noise) * spare < _NO_CONFLICT**2 * spectrum.residual:
         return []
     climb = _Climb(spectrum, learned, factor, relative_to_noise)
     spread = math.sqrt(climb.total / max(spectrum.degrees_of_freedom, 1))
     residual = math.sqrt(spectrum.residual / max(spare, 1))
     lowest = max(residual, _SMALLEST_SHARE * spread)
-    scales = [spread * (lowest / spread) ** (index / (_CLIMBS - 1)) for index in range(_CLIMBS)] if spread > 0 else []
+    places = [log_noise]
+    if spread > 0.0:
+        places += list(np.linspace(math.log(spread), math.log(lowest), _CLIMBS))
     modes: list[NoiseMode] = []
-    for log_noise in [float(learned.constrain(start).log()), *(math.log(scale) for scale in scales)]:
-        found = climb.from_noise(log_noise)
-        same = [abs(climb.log_noise(found) - climb.log_noise(mode)) < _APART for mode in modes]
-        if not any(same) and math.isfinite(found.bound):
+    for place in places:
+        found = climb.from_noise(float(place))
+        if math.isfinite(found.bound) and all(abs(found.log_noise - mode.log_noise) >= _APART for mode in modes):
             modes.append(found)
     modes.sort(key=lambda mode: -mode.bound)
-    return [mode for mode in modes if mode.bound >= modes[0].bound - _WORTH_A_CHAIN]
+    kept = modes[:1]
+    for mode in modes[1:]:
+        if mode.bound >= kept[0].bound - _WORTH_A_CHAIN and all(climb.dips_between(mode, other) for other in kept):
+            kept.append(mode)
+    return kept
 
 
 class _Climb:
-    """The EM algorithm for one posterior."""
+    """The EM algorithm for one posterior, on the CPU: small steps, one after the other."""
 
     def __init__(self, spectrum: EvidenceSpectrum, learned: LearnedScale, factor: float, relative_to_noise: bool):
-        self._spectrum, self._learned = spectrum, learned
-        self._design = spectrum.singular_values.unsqueeze(-1) * spectrum.basis.mT
+        values, basis, projections, location, scales = (
+            tensor.cpu().numpy()
+            for tensor in (
+                spectrum.singular_values, spectrum.basis, spectrum.projections, spectrum.prior_loc,
+                spectrum.relative_scales,
+            )
+        )  # fmt: skip
+        self._design, self._projections = values[:, None] * basis.T, projections
+        self._location, self._scales, self._residual = location, scales, spectrum.residual
+        self._degrees, self._rank = spectrum.degrees_of_freedom, spectrum.rank
         self._log_factor, self._relative = math.log(factor), relative_to_noise
-        self.total = spectrum.residual + float(spectrum.projections.square().sum())
+        self.total = spectrum.residual + float(projections @ projections)
         # The coordinates among which the best s is: a wide grid of log s where that is the coordinate.
-        like = {"dtype": self._design.dtype, "device": self._design.device}
-        number = round(2 * _GRID_REACH / _GRID_STEP) + 1
-        self._grid = torch.linspace(-_GRID_REACH, _GRID_REACH, number, **like)
+        self._grid = np.linspace(-_GRID_REACH, _GRID_REACH, round(2 * _GRID_REACH / _GRID_STEP) + 1)
         if learned.is_logarithm:
-            self._grid = self._grid + 0.5 * math.log(max(self.total / max(spectrum.degrees_of_freedom, 1), 1e-300))
-        self._log_noises = learned.constrain(self._grid).log()
-        self._log_prior = learned.log_density(self._grid)
-
-    def log_noise(self, mode: NoiseMode) -> float:
-        """Return log s of a mode."""
-        return float(self._learned.constrain(mode.coordinate).log())
+            self._grid += 0.5 * math.log(max(self.total / max(self._degrees, 1), 1e-300))
+        coordinates = torch.from_numpy(self._grid)
+        learned = LearnedScale(learned.distribution, "cpu")
+        self._log_noises = learned.constrain(coordinates).log().numpy()
+        self._log_prior = learned.log_density(coordinates).numpy()
 
     def from_noise(self, log_noise: float) -> NoiseMode:
         """Climb from a noise scale."""
-        spectrum = self._spectrum
+        variances, mean = np.ones_like(self._scales), np.zeros_like(self._scales)
         best, bound = 0, -math.inf
-        variances = torch.ones_like(spectrum.relative_scales)
-        coordinate = self._grid[0]
-        mean = torch.zeros_like(variances)
         for step in range(_MOST_STEPS):
-            log_scale = self._log_factor + (log_noise if self._relative else 0.0)
-            mean, second, misfit, bound = self._moments(log_noise, log_scale, variances)
-            variances = second.sqrt().clamp_min(torch.finfo(second.dtype).tiny)
+            mean, second, misfit, bound = self._moments(log_noise, self._log_scale(log_noise), variances)
+            variances = np.maximum(np.sqrt(second), np.finfo(second.dtype).tiny)
             if step < _STEPS_AT_FIRST:
                 continue
             best = int(self._log_posterior(*misfit).argmax())
-            coordinate, moved = self._grid[best], float(self._log_noises[best]) - log_noise
+            moved = float(self._log_noises[best]) - log_noise
             log_noise += moved
             if abs(moved) < _STILL:
                 break
-        scale = math.exp(self._log_factor + (log_noise if self._relative else 0.0))
-        weights = spectrum.prior_loc + spectrum.relative_scales * scale * mean
-        return NoiseMode(coordinate, weights, bound + float(self._log_prior[best]))
+        weights = self._location + self._scales * math.exp(self._log_scale(log_noise)) * mean
+        return NoiseMode(float(self._grid[best]), log_noise, weights, bound + float(self._log_prior[best]))
+
+    def dips_between(self, lower: NoiseMode, higher: NoiseMode) -> bool:
+        """Say whether the bound falls on the way to a higher mode: else a climb was slow, and this is no mode."""
+        on_the_way = np.linspace(lower.log_noise, higher.log_noise, _LOOKS + 2)[1:-1]
+        return min(self._height(float(log_noise)) for log_noise in on_the_way) < lower.bound - _LEAST_DIP
+
+    def _height(self, log_noise: float) -> float:
+        """Return F plus the log prior density at a noise scale that is held."""
+        variances, bound = np.ones_like(self._scales), -math.inf
+        for _ in range(_STEPS_AT_FIRST + 1):
+            _, second, _, bound = self._moments(log_noise, self._log_scale(log_noise), variances)
+            variances = np.maximum(np.sqrt(second), np.finfo(second.dtype).tiny)
+        return bound + float(self._log_prior[np.abs(self._log_noises - log_noise).argmin()])
+
+    def _log_scale(self, log_noise: float | np.ndarray) -> float | np.ndarray:
+        return self._log_factor + (log_noise if self._relative else 0.0 * log_noise)
 
     def _moments(
-        self, log_noise: float, log_scale: float, variances: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float], float]:
+        self, log_noise: float, log_scale: float, variances: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, tuple[float, float], float]:
         """Return E x, E x^2, (c'G E x, E |G x|^2) and F at s, t and v."""
-        spectrum, design = self._spectrum, self._design
-        scaled = design * variances
-        matrix = scaled @ design.mT
-        matrix.diagonal().add_(math.exp(2.0 * (log_noise - log_scale)))
-        matrix.diagonal().mul_(1.0 + 4 * sum(design.shape) * torch.finfo(design.dtype).eps)
-        factor = torch.linalg.cholesky_ex(matrix).L
-        observed = spectrum.projections.unsqueeze(-1) * math.exp(-log_scale)
-        half = torch.linalg.solve_triangular(factor, torch.cat([observed, scaled], -1), upper=False)
-        fitted, root = half[:, :1], half[:, 1:]  # root'root = V G'M^-1 G V
-        mean = (root.mT @ fitted).squeeze(-1)
-        second = mean.square() + (variances - root.square().sum(0)).clamp_min(0.0)
-        # tr(G Cov G') = rho^2 (r - rho^2 tr M^-1)
+        design, rank = self._design, self._rank
         ratio = math.exp(2.0 * (log_noise - log_scale))
-        inverse = torch.linalg.solve_triangular(
-            factor, torch.eye(len(factor), dtype=factor.dtype, device=factor.device), upper=False
-        )
-        trace = max(ratio * (len(factor) - ratio * float(inverse.square().sum())), 0.0)
+        scaled = design * variances
+        matrix = scaled @ design.T
+        matrix[np.diag_indices(rank)] += ratio
+        # What products and a factorisation can lose of a diagonal entry: raised by that, the factor always exists.
+        matrix[np.diag_indices(rank)] *= 1.0 + 4 * sum(design.shape) * np.finfo(design.dtype).eps
+        factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+        right = np.concatenate([math.exp(-log_scale) * self._projections[:, None], scaled, np.eye(rank)], axis=1)
+        half = scipy.linalg.solve_triangular(factor, right, lower=True, check_finite=False)
+        fitted, root, inverse = half[:, 0], half[:, 1 : 1 + len(variances)], half[:, 1 + len(variances) :]
+        mean = root.T @ fitted  # root'root = V G'M^-1 G V
+        second = mean**2 + np.maximum(variances - (root**2).sum(0), 0.0)
         seen = design @ mean
-        misfit = float(spectrum.projections @ seen), float(seen @ seen) + trace
-        rank, degrees = spectrum.rank, spectrum.degrees_of_freedom
-        bound = -(degrees - rank) * log_noise - rank * log_scale - 0.5 * spectrum.residual * math.exp(-2.0 * log_noise)
-        bound -= float(factor.diagonal().log().sum()) + 0.5 * float(fitted.square().sum())
-        bound += 0.5 * float((variances.log() - variances).sum())
-        return mean, second, misfit, bound if math.isfinite(bound) else -math.inf
+        # tr(G Cov G') = rho^2 (r - rho^2 tr M^-1)
+        trace = max(ratio * (rank - ratio * float((inverse**2).sum())), 0.0)
+        bound = (
+            -(self._degrees - rank) * log_noise - rank * log_scale - 0.5 * self._residual * math.exp(-2.0 * log_noise)
+        )
+        bound -= float(np.log(factor.diagonal()).sum()) + 0.5 * float(fitted @ fitted)
+        bound += 0.5 * float((np.log(variances) - variances).sum())
+        return mean, second, (float(self._projections @ seen), float(seen @ seen) + trace), bound
 
-    def _log_posterior(self, across: float, square: float) -> torch.Tensor:
+    def _log_posterior(self, across: float, square: float) -> np.ndarray:
         """Return the expected log density of the grid's coordinates, but for a constant."""
-        log_scales = self._log_factor + (self._log_noises if self._relative else torch.zeros_like(self._log_noises))
-        scales = log_scales.exp()
-        misfit = (self.total - 2.0 * scales * across + scales.square() * square).clamp_min(0.0)
-        density = -self._spectrum.degrees_of_freedom * self._log_noises - 0.5 * misfit * (-2.0 * self._log_noises).exp()
-        return (density + self._log_prior).nan_to_num(nan=-math.inf)
+        scales = np.exp(self._log_scale(self._log_noises))
+        misfit = np.maximum(self.total - 2.0 * scales * across + scales**2 * square, 0.0)
+        density = -self._degrees * self._log_noises - 0.5 * misfit * np.exp(-2.0 * self._log_noises) + self._log_prior
+        return np.where(np.isnan(density), -math.inf, density)

@@ -2,7 +2,8 @@
 
     y_i ~ Normal(b + x_i'w, s^2),      log p(y_i | w, b, s) = -((y_i - b - x_i'w) / s)^2 / 2 - log s - log(2 pi) / 2.
 
-Everything is float64 with the axes (chain, draw, row); beside the result at most one array of its size is held.
+Everything is float64 with the axes (chain, draw, row); beside the result at most one array of its size is held. It is
+computed on one thread, so that it rounds alike whatever their number.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from bayesreg.threads import one_thread
 
+
+@one_thread()
 def log_likelihood(
     draws: Mapping[str, torch.Tensor], noise_scale: torch.Tensor, features: np.ndarray, target: np.ndarray
 ) -> np.ndarray:
@@ -38,6 +42,7 @@ def log_likelihood(
     return values
 
 
+@one_thread()
 def new_targets(
     draws: Mapping[str, torch.Tensor], noise_scale: torch.Tensor, features: np.ndarray, seed: int
 ) -> np.ndarray:

@@ -148,7 +148,7 @@ def _run(
         if device is None:
             best = device_for(name, settings["chains"], target.num_parameters)
             target = target if best == target.device else model.target(moments, best)
-        require_memory(target, settings["chains"], settings["draws"])
+        require_memory(target, engine, settings["chains"], settings["draws"])
         started = time.perf_counter()
         try:
             result = run(target, **settings, seed=seed, progress=progress, **own)

@@ -118,7 +118,9 @@ def _check_distribution(distribution: Any, argument: str) -> dist.Distribution:
     return distribution
 
 
-def in_float64(distribution: dist.Distribution, device: torch.device | str = "cpu") -> dist.Distribution:
+def in_float64(
+    distribution: dist.Distribution, device: torch.device | str = "cpu", validate: bool | None = None
+) -> dist.Distribution:
     """Return the same distribution with float64 parameters on a device.
 
     A Python number given to a torch distribution is rounded to the default float32; the shortest decimal that rounds to
@@ -127,19 +129,21 @@ def in_float64(distribution: dist.Distribution, device: torch.device | str = "cp
     Args:
         distribution: A distribution of one number.
         device: Where its parameters shall be.
+        validate: Whether it checks values and parameters; None: as Pyro does. A check reads from the device.
 
     Returns:
         The distribution rebuilt, without a mask that masks nothing; the same object where it does not say its
         parameters.
     """
     if isinstance(distribution, dist.MaskedDistribution):
-        base = in_float64(distribution.base_dist, device)
+        base = in_float64(distribution.base_dist, device, validate)
         return base if bool(distribution._mask) else _base(base).mask(False)
     parameters = _parameters(distribution)
     if parameters is None:
         return distribution
     return type(distribution)(
-        **{name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in parameters.items()}
+        **{name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in parameters.items()},
+        validate_args=validate,
     )
 
 
@@ -257,7 +261,7 @@ class LearnedScale:
     """
 
     def __init__(self, distribution: dist.Distribution, device: torch.device | str = "cpu"):
-        self.distribution = in_float64(distribution, device)
+        self.distribution = in_float64(distribution, device, validate=False)
         self._transform = biject_to(self.distribution.support)
         support = self.distribution.support
         half_line = isinstance(support, constraints.greater_than | constraints.greater_than_eq)

@@ -144,10 +144,13 @@ class Target:
         if "prior_scale" in columns:
             factor = float(self.learned_scales["prior_scale"].constrain(self._start[columns["prior_scale"]]))
         learned, column = self.learned_scales["noise_scale"], columns["noise_scale"]
-        modes = noise_modes(self.spectrum, learned, self._start[column], factor, self._prior.relative_to_noise)
-        points = self._start.repeat(max(len(modes), 1), 1)
-        for point, mode in zip(points, modes, strict=False):
-            point[: self.num_features], point[column] = mode.weights, mode.coordinate
+        log_noise = math.log(learned.constrain(self._start[column]))
+        modes = noise_modes(self.spectrum, learned, log_noise, factor, self._prior.relative_to_noise)
+        if not modes:
+            return self._start.unsqueeze(0)
+        points = self._start.repeat(len(modes), 1)
+        points[:, : self.num_features] = self._tensor(np.stack([mode.weights for mode in modes]))
+        points[:, column] = self._tensor([mode.coordinate for mode in modes])
         return points
 
     def prior_scale_spread(self) -> float:

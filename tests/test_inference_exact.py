@@ -236,10 +236,10 @@ def test_log_density_of_a_draw_is_the_targets(prior, noise, shape, intercept):
 def test_a_chain_does_not_depend_on_the_others_nor_draws_on_threads():
     model = br.LinearRegression(br.GaussianPrior(dist.HalfNormal(1.0)), dist.HalfNormal(1.0))
     data = br.load_diabetes().standardized()
-    four = run(model, data, draws=3000, chains=4).draws
     threads = torch.get_num_threads()
+    four = run(model, data, draws=3000, chains=4).draws
     try:
-        torch.set_num_threads(1)
+        torch.set_num_threads(3 - threads if threads < 3 else 1)
         two = run(model, data, draws=3000, chains=2).draws
     finally:
         torch.set_num_threads(threads)

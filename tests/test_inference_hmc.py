@@ -119,7 +119,7 @@ def test_the_law_does_not_depend_on_gradient_or_number_of_chains(chains, draws):
 
 
 def test_beyond_a_wall_nothing_is_accepted_and_it_counts_as_divergent(monkeypatch):
-    monkeypatch.setattr(hmc, "_BLOCK_NUMBERS", 10 * 64 * 4)  # blocks of 10 draws: the next goes on where one ends
+    monkeypatch.setitem(hmc._BLOCK_NUMBERS, "cpu", 10 * 64 * 4)  # blocks of 10 draws: the next goes on where one ends
     target = Walled()
     result = hmc.run(target, draws=300, tune=15, chains=64, seed=0, target_acceptance=0.3)
     points = target.unconstrain(result.draws)
@@ -234,7 +234,7 @@ def test_the_seed_decides_and_blocks_lose_no_draw(monkeypatch):
     assert torch.equal(first.draws["weights"], again.draws["weights"])
     assert not torch.equal(first.draws["weights"], other.draws["weights"])
     assert first.draws["weights"][:, -1].unique(dim=0).shape[0] == 10
-    monkeypatch.setattr(hmc, "_BLOCK_NUMBERS", 7 * 40)
+    monkeypatch.setitem(hmc._BLOCK_NUMBERS, "cpu", 7 * 40)
     target = GaussianTarget()
     split = hmc.run(target, seed=0, **settings)
     torch.testing.assert_close(split.sample_stats["lp"], target.log_density(target.unconstrain(split.draws)))
@@ -259,7 +259,7 @@ def test_the_number_of_threads_does_not_matter():
 def test_starting_points_are_spread_and_fall_back_where_the_density_ends():
     target = GaussianTarget()
     coordinates = Coordinates(target.start(), inverse_root(target.curvature(target.start())))
-    state = _starting_state(target, coordinates, 4000, torch.Generator().manual_seed(0))
+    state = _starting_state(target, coordinates, target.starts(), 4000, torch.Generator().manual_seed(0))
     assert state.position.std(0).tolist() == pytest.approx([2.0] * 4, rel=0.05)
 
     class Ball(GaussianTarget):
@@ -267,7 +267,7 @@ def test_starting_points_are_spread_and_fall_back_where_the_density_ends():
             density, gradient = super().log_density_and_gradient(points)
             return torch.where(coordinates.positions(points).norm(dim=1) < 1.5, density, math.nan), gradient
 
-    state = _starting_state(Ball(), coordinates, 500, torch.Generator().manual_seed(0))
+    state = _starting_state(Ball(), coordinates, target.starts(), 500, torch.Generator().manual_seed(0))
     norms = state.position.norm(dim=1)
     assert float(norms.min()) > 0 and float(norms.max()) < 1.5
     assert bool(state.log_density.isfinite().all())

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from arviz_stats.base import array_stats
 
-from bayesreg.inference.importance import tail_index
+from bayesreg.inference.importance import rounding_of, tail_index
 
 
 @pytest.mark.parametrize("ratio", [0.6, 0.8])
@@ -25,6 +26,15 @@ def test_khat_is_that_of_arviz(num, spread):
 
 def test_equal_weights_have_no_tail():
     assert tail_index(7.0 + 1e-12 * np.random.default_rng(0).standard_normal(1_000)) == 0.0
+
+
+def test_weights_that_only_rounding_tells_apart_have_no_tail():
+    """Log densities near 1e8 are multiples of 1.5e-8: ratios that are all 0 come out as a few of these."""
+    log_density = torch.full((1_000,), 1e8, dtype=torch.float64)
+    ratios = np.spacing(1e8) * np.random.default_rng(0).integers(-2, 3, 1_000)
+    assert ratios.std() > 1e-9
+    assert tail_index(ratios, rounding_of(log_density)) == 0.0
+    assert math.isfinite(tail_index(np.round(np.random.default_rng(0).standard_normal(1_000), 1)))
 
 
 def test_weights_beyond_floats_are_a_tail_of_no_index():

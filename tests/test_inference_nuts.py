@@ -213,7 +213,7 @@ def test_the_refined_root_is_one_of_the_covariance_of_the_draws():
     generator = torch.Generator().manual_seed(0)
     normals = torch.randn(30, 400, 4, generator=generator, **ON)
     draws = target.mean + normals @ torch.linalg.cholesky(target.covariance).T
-    states = nuts._starting_states(target, target.mean, root, 400, generator)
+    states = nuts._starting_states(target, target.mean.unsqueeze(0), root, 400, generator)
     stage = nuts._Stage(nuts._Sampler(target, generator, 10), states, root, 0.8)
     moved = nuts.Transition(*(torch.ones(400, **ON) for _ in range(5)))
     for points in draws:
@@ -272,7 +272,7 @@ def test_starting_points_are_spread_and_fall_back_where_the_density_ends():
             inside = whitened(points.reshape(-1, 4)).norm(dim=1).reshape(density.shape) < 1.5
             return torch.where(inside, density, math.nan), gradient
 
-    starts = whitened(nuts._starting_states(Ball(), origin, root, 300, generator).points).norm(dim=1)
+    starts = whitened(nuts._starting_states(Ball(), origin.unsqueeze(0), root, 300, generator).points).norm(dim=1)
     assert float(starts.max()) < 1.5 and float(starts.min()) > 0
 
 

@@ -171,7 +171,7 @@ def test_starting_points_are_spread_and_fall_back_where_the_density_ends():
     target = GaussianTarget()
     origin, root = target.start(), inverse_root(target.curvature(target.start()))
     with isolated(0):
-        starts = torch.stack([_starting_point(target, origin, root) for _ in range(500)])
+        starts = torch.stack([_starting_point(target, origin, root, origin) for _ in range(500)])
     assert starts.std(0).tolist() == pytest.approx([2.0] * 4, rel=0.15)
 
     class Ball(GaussianTarget):
@@ -181,7 +181,7 @@ def test_starting_points_are_spread_and_fall_back_where_the_density_ends():
             return torch.where(inside, density, math.nan), gradient
 
     with isolated(0):
-        starts = torch.stack([_starting_point(Ball(), origin, root) for _ in range(100)])
+        starts = torch.stack([_starting_point(Ball(), origin, root, origin) for _ in range(100)])
     assert float(starts.norm(dim=1).max()) < 1.5
     assert bool((starts.norm(dim=1) > 0).all())
 

@@ -6,7 +6,7 @@ import torch
 from arviz_stats.base import array_stats
 from fresh_process import modules_after
 
-from bayesreg.posterior_summary import interval_bounds, lasting_r_hat, summarize
+from bayesreg.posterior_summary import convergence, interval_bounds, summarize
 
 AXES = {"chain_axis": 0, "draw_axis": 1}
 
@@ -66,14 +66,16 @@ def test_equal_tails_are_numpys_quantiles_bit_by_bit(number, interval):
         np.testing.assert_array_equal(bound, np.quantile(values, probability, axis=0))
 
 
-def test_what_lasts_of_r_hat_has_the_names_of_the_table():
+def test_convergence_is_what_the_table_says_and_for_many_chains_what_lasts():
     draws = draws_of(20, 50)
     draws["weights"][:10, :, 3] += 2.0
     draws["noise_scale"] = draws["weights"][..., 0].clone()
-    found = lasting_r_hat(draws, list("abcde"))
-    assert found.index.tolist() == summarize(draws, list("abcde"), 0.9, "eti").index.tolist()
-    assert found.idxmax() == "weights[d]" and found.max() > 1.2
-    assert found["noise_scale"] == found["weights[a]"] < 1.05
+    table = summarize(draws, list("abcde"), 0.9, "eti")
+    few, many = (convergence(draws, list("abcde"), many_chains) for many_chains in (False, True))
+    assert few["r_hat"].equals(table["r_hat"]) and many.index.equals(table.index)
+    assert few["ess"].equals(table[["ess_bulk", "ess_tail"]].min(axis=1)) and many["ess"].equals(few["ess"])
+    assert many["r_hat"].idxmax() == "weights[d]" and many["r_hat"].max() > 1.2
+    assert many["r_hat"]["noise_scale"] == many["r_hat"]["weights[a]"] < 1.05
 
 
 def test_a_summary_does_not_wait_for_the_import_of_arviz():

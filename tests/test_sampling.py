@@ -3,6 +3,7 @@
 import inspect
 import re
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 import torch
 
 import bayesreg as br
+from bayesreg.devices import device_for
 from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference import scale_table
 from bayesreg.inference.engine import EngineResult
 from bayesreg.memory import require_memory
-from bayesreg.sampling import _warn
+from bayesreg.sampling import _candidates, _warn
 
 LEARNED = dist.HalfNormal(1.0)
 
@@ -50,6 +52,27 @@ def test_auto_takes_many_chains_where_rejection_keeps_too_little():
     posterior = br.sample(br.LinearRegression(br.LaplacePrior(0.02), 0.7), br.load_diabetes().standardized())
     assert posterior.method == "hmc"
     assert re.match("auto: .*rows enough.*; rejection would keep .* of its proposals", posterior.reason)
+
+
+def test_auto_takes_gibbs_where_a_learned_prior_scale_may_be_small():
+    """Noise alone: under a scale near 0 the weights are as small, where hmc does not go and does not say so."""
+    random = np.random.default_rng(1)
+    data = br.RegressionData(random.standard_normal((30, 10)), random.standard_normal(30))
+    model = br.LinearRegression(br.LaplacePrior(LEARNED), LEARNED)
+    posterior = br.sample(model, data)
+    assert posterior.method == "gibbs" and "learned scale the data leave open" in posterior.reason
+    log_scale = posterior.draws["prior_scale"].log()
+    assert model.target(data).prior_scale_spread() == pytest.approx(float(log_scale.std()), rel=0.2)
+    far = br.RegressionData(10.0 * data.features, data.features @ np.full(10, 30.0) + data.target)
+    assert model.target(far).prior_scale_spread() < 0.5
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(45, "gibbs"), (55, "hmc")])
+def test_auto_wants_two_rows_a_column_for_hmc(rows, expected):
+    random = np.random.default_rng(0)
+    data = br.RegressionData(random.standard_normal((rows, 25)), random.standard_normal(rows))
+    target = br.LinearRegression(br.LaplacePrior(0.01), 0.5).target(data)
+    assert [name for name, _ in _candidates(target)] == ["rejection", expected]
 
 
 def test_auto_takes_gibbs_where_there_are_fewer_rows_than_columns():
@@ -265,15 +288,50 @@ def test_more_draws_than_fit_are_refused_with_the_size(data, monkeypatch):
 
 def test_draws_must_fit_on_the_gpu_too(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 20_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 9_000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4_000)
     target = SimpleNamespace(device=torch.device("cuda", 0), num_parameters=4)
-    require_memory(target, chains=2, draws=20)
-    with pytest.raises(ValueError, match="draws=100 and chains=2 .* 1e-05 GB of memory of cuda:0 are free"):
-        require_memory(target, chains=2, draws=100)
+    require_memory(target, ENGINES["exact"], chains=2, draws=39)  # 2 copies of 192 bytes a draw, 15,000 free
+    with pytest.raises(ValueError, match="draws=40 and chains=2 .* 1.5e-05 GB of memory of cuda:0 are free"):
+        require_memory(target, ENGINES["exact"], chains=2, draws=40)
+    require_memory(target, replace(ENGINES["nuts"], points_held=10), chains=2, draws=4_000)  # leaves it as it is made
+    with pytest.raises(ValueError, match="memory of cuda:0"):
+        require_memory(target, ENGINES["nuts"], chains=2, draws=40)
+
+
+def test_what_an_engine_holds_beside_the_draws_must_fit(data, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=50_000_000))
+    with pytest.raises(ValueError, match="draws=1 and chains=10,000 of 3 parameters need about 0.0906 GB"):
+        br.sample(br.LinearRegression(br.GaussianPrior(1.0), 0.5), data, method="nuts", draws=1, chains=10_000)
 
 
 def test_options_are_the_chosen_engines(data):
+    model = br.LinearRegression(br.GaussianPrior(1.0), 0.5)
     with pytest.raises(TypeError, match="method='exact' has no option 'target_acceptance'"):
-        br.sample(br.LinearRegression(br.GaussianPrior(1.0), 0.5), data, target_acceptance=0.9)
+        br.sample(model, data, method="exact", target_acceptance=0.9)
+    with pytest.raises(TypeError, match="method='auto' takes no engine's options, got target_acceptance: name"):
+        br.sample(model, data, target_acceptance=0.9)
+
+
+def test_auto_moves_to_the_device_that_is_best_with_one_pass_over_the_rows(data, monkeypatch):
+    asked, passes = [], []
+    monkeypatch.setattr("bayesreg.sampling.device_for", lambda *shape: asked.append(shape) or torch.device("cpu", 0))
+    of_data = br.Moments.from_data
+    monkeypatch.setattr(br.Moments, "from_data", lambda data: passes.append(data) or of_data(data))
+    posterior = br.sample(br.LinearRegression(br.GaussianPrior(1.0), LEARNED), data, method="hmc", chains=70)
+    assert asked == [("hmc", 70, 4)] and posterior.details["device"] == "cpu:0" and len(passes) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "place"),
+    [(("hmc", 4096, 12), "cpu"), (("hmc", 8192, 12), "cuda:0"), (("nuts", 10**6, 12), "cpu"),
+     (("nuts", 10**6, 50), "cuda:0"), (("exact", 10**6, 50), "cpu")],
+)  # fmt: skip
+def test_a_gpu_is_for_many_numbers_at_once(shape, place, monkeypatch):
+    assert device_for(*shape) == torch.device("cpu") or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert device_for(*shape) == torch.device(place)
 
 
 @pytest.mark.parametrize("method", ENGINES)

@@ -14,8 +14,8 @@ noise, and a sampler of both at once, or of one given the other, creeps. Nothing
 lattices that the scales move on, so a short warm-up does.
 
 Where it starts: at the modes of the noise scale in turn (`bayesreg.noise_modes`), scales within a factor of e^2 of the
-mode's, inside their support, and variances given the mode's weights, larger or smaller by up to nine times, each chain
-its own.
+mode's, inside their support, and variances from their prior, plus what the mode's weights take, larger or smaller by up
+to nine times, each chain its own.
 
 Sources: see `bayesreg.inference.scale_mixture`.
 """
@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
-from bayesreg.inference.inverse_gaussian import mixing_variances
 from bayesreg.inference.lattice import NUM_POINTS
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.progress import progress_bar
@@ -164,7 +163,9 @@ def _start(target: Target, chains: int, generator: torch.Generator) -> MixtureSt
     if target.model.prior.relative_to_noise:
         log_factor = log_factor + log_noise
     departure = (weights - target.spectrum.prior_loc) / target.spectrum.relative_scales
-    variances = mixing_variances(departure.abs() / log_factor.exp().unsqueeze(-1), generator)
+    # An exponential of mean 2, by its inverse distribution function, and what a weight far from its location takes.
+    variances = -2.0 * torch.rand((chains, target.num_features), **like).neg_().log1p_()
+    variances += departure.abs() / log_factor.exp().unsqueeze(-1)
     larger = _LOG_VARIANCE_SPREAD * (2.0 * torch.rand((chains, 1), **like) - 1.0)
     return MixtureState(variances * larger.exp(), log_noise, log_factor)
 

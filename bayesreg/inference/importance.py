@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 _SMALLEST_TAIL = 5
 
 
-def tail_index(log_ratios: np.ndarray) -> float:
+def tail_index(log_ratios: np.ndarray, rounding: float = 0.0) -> float:
     """Return k-hat of importance weights.
 
     Args:
         log_ratios: log p - log q at draws of q, ``(num,)``, up to a constant; 25 or more.
+        rounding: How far rounding may have moved each of them.
 
     Returns:
         The shape k of the largest min(num / 5, 3 sqrt(num)) weights, drawn towards 1/2 as by 10 observations; 0 where
@@ -31,15 +33,23 @@ def tail_index(log_ratios: np.ndarray) -> float:
     tail = math.floor(3.0 * math.sqrt(num)) if num > 225 else num // 5
     if tail < _SMALLEST_TAIL:
         raise ValueError(f"log_ratios must have {5 * _SMALLEST_TAIL} entries or more, got {num}")
-    if log_ratios.std() < 1e-9:
+    if log_ratios.std() <= max(1e-9, rounding):
         return 0.0
     largest = np.sort(log_ratios)[-tail - 1 :]
     weights = np.exp(largest - largest[-1])
-    excess = weights[1:] - weights[0]
-    if not excess[0] > 0.0:  # weights below the largest by more than a float can tell
+    if weights[1] == 0.0:  # weights below the largest by more than a float can tell
         return math.inf
+    excess = weights[1:] - weights[0]
+    excess = excess[excess > 0.0]  # of equal ones, which rounding makes, none exceeds the others
+    if len(excess) < _SMALLEST_TAIL:
+        return 0.0
     shape = _pareto_shape(excess)
-    return (tail * shape + 10 * 0.5) / (tail + 10)
+    return (len(excess) * shape + 10 * 0.5) / (len(excess) + 10)
+
+
+def rounding_of(log_density: torch.Tensor) -> float:
+    """Return how far rounding may have moved log densities: a few units in the last place of the largest."""
+    return float(8 * torch.finfo(log_density.dtype).eps * log_density.abs().max())
 
 
 def _pareto_shape(excess: np.ndarray) -> float:

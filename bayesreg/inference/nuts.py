@@ -33,6 +33,7 @@ import pyro
 import torch
 
 from bayesreg.arrays import check_whole_number
+from bayesreg.engines import NUTS_CHAINS_AT_ONCE
 from bayesreg.inference.adaptation import StepSize, chains_have_met, initial_step_size, pooled_covariance
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
@@ -41,8 +42,6 @@ from bayesreg.inference.whitening import inverse_root
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
 
-# Chains that move together: what they hold stays in cache, and the same chains are together on every machine.
-_BLOCK = 1024
 # Draws that wait on the device before they go to the host.
 _DRAWS_BLOCK = 64
 # Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
@@ -150,7 +149,7 @@ class _Sampler:
     def move(self, states: States, root: torch.Tensor, step_size: torch.Tensor) -> tuple[States, Transition]:
         moved = [
             transition(self.target, States(*block), root, step_size, self.generator, self.max_tree_depth)
-            for block in zip(*(part.split(_BLOCK) for part in states), strict=True)
+            for block in zip(*(part.split(NUTS_CHAINS_AT_ONCE) for part in states), strict=True)
         ]
         if len(moved) == 1:
             return moved[0]

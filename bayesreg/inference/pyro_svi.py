@@ -48,7 +48,7 @@ from pyro.poutine.util import prune_subsample_sites
 from bayesreg.arrays import check_whole_number
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.guides import FULL, LOW_RANK, MEAN_FIELD, check_guide
-from bayesreg.inference.importance import tail_index
+from bayesreg.inference.importance import rounding_of, tail_index
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.whitening import inverse_root
 from bayesreg.isolation import chain_seed, isolated, random_streams
@@ -125,7 +125,7 @@ def run(
     seconds = time.perf_counter() - began
 
     converged = remaining < allowed
-    khat = tail_index(log_ratios.cpu().numpy())
+    khat = tail_index(log_ratios.cpu().numpy(), rounding_of(lp))
     left = f"{remaining:.2g}" if math.isfinite(remaining) else "an unknown number of"
     message = (
         f"SVI with {guide} has {'' if converged else 'not '}converged after {steps} steps: {left} nats of the ELBO may "

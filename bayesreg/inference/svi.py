@@ -38,7 +38,7 @@ from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.gaussian_draws import GaussianDraws
 from bayesreg.inference.gaussian_fit import fit_gaussian
 from bayesreg.inference.guides import FULL, MEAN_FIELD, check_guide
-from bayesreg.inference.importance import tail_index
+from bayesreg.inference.importance import rounding_of, tail_index
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import one_thread
 
@@ -136,9 +136,9 @@ def _in_closed_form(
     constrained, lp = target.constrain(points), target.log_density(points)
     log_ratios = (lp - torch.stack([log_guide for _, log_guide in by_chain])).flatten()[:_MOST_OF_KHAT]
     if len(log_ratios) < _FEWEST_OF_KHAT:
-        judged, log_guide = draw(_FEWEST_OF_KHAT, seed)
+        judged, log_guide = draw(_FEWEST_OF_KHAT, chain_seed(seed, chains))
         log_ratios = target.log_density(judged) - log_guide
-    khat = tail_index(log_ratios.cpu().numpy())
+    khat = tail_index(log_ratios.cpu().numpy(), rounding_of(lp))
     seconds = time.perf_counter() - began
 
     steps, remaining, converged = int(fit.steps[0]), float(fit.remaining[0]), bool(fit.converged[0])
