@@ -56,16 +56,19 @@ def num_threads() -> int:
     return _inside.num_threads if getattr(_inside, "flag", False) else 1
 
 
-def in_parallel(work: Callable[[Piece, Callable[[], None]], Result], pieces: Sequence[Piece]) -> list[Result]:
+def in_parallel(
+    work: Callable[[Piece, Callable[[], None]], Result], pieces: Sequence[Piece], worth_while: bool = True
+) -> list[Result]:
     """Do pieces of work, as many at once as `num_threads` says, each of them on one thread.
 
-    Worth while for pieces whose operations take some 50 microseconds or more: torch lets go of Python's lock in
-    shorter ones too, but then threads mostly wait for it.
+    Worth while for pieces whose operations take 100 microseconds or more: torch lets go of Python's lock in shorter
+    ones too, but then the threads mostly wait for each other to pass it on.
 
     Args:
         work: Takes a piece, and a function to call now and then, which ends the work where another piece has failed or
             the program was interrupted.
         pieces: The pieces; whatever they share is only read.
+        worth_while: Otherwise, one piece after the other.
 
     Returns:
         The results, in the order of the pieces.
@@ -78,7 +81,7 @@ def in_parallel(work: Callable[[Piece, Callable[[], None]], Result], pieces: Seq
         ...     in_parallel(lambda piece, go_on: piece**2, [1, 2, 3])
         [1, 4, 9]
     """
-    workers = min(len(pieces), num_threads())
+    workers = min(len(pieces), num_threads()) if worth_while else 1
     if workers <= 1:
         return [work(piece, _go_on) for piece in pieces]
     stop = threading.Event()

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
-from bayesreg.inference.independent import chain_generators, chains_at_once, draws_at_once, intercept_deviations
+from bayesreg.inference.independent import by_chains, chain_generators, draws_at_once, intercept_deviations
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.scale_table import ScaleTable
-from bayesreg.threads import in_parallel, one_thread
+from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,12 +70,11 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         table = ScaleTable(target, spectrum.log_evidence_at_ratio, 0 if model.prior.relative_to_noise else 1)
     generators = chain_generators(target, chains, seed)
     block = draws_at_once(target, _SHORTEST_BLOCK, _LONGEST_BLOCK)
-    together = chains_at_once(target, chains, block, draws)
 
-    def draw(first: int, go_on: Callable[[], None]) -> dict[str, torch.Tensor]:
-        return _draw_blocks(target, table, draws, block, generators[first : first + together], go_on)
+    def draw(group: slice, go_on: Callable[[], None]) -> dict[str, torch.Tensor]:
+        return _draw_blocks(target, table, draws, block, generators[group], go_on)
 
-    groups = in_parallel(draw, range(0, chains, together))
+    groups = by_chains(target, chains, block, draws, draw)
     named = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
     log_density = named.pop("lp")
     if table is None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from bayesreg.isolation import chain_seed
-from bayesreg.threads import num_threads
+from bayesreg.threads import in_parallel, num_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bayesreg.target import Target
+
+Result = TypeVar("Result")
 
 # Numbers made at once: they stay in a core's cache, or fill a GPU.
 _NUMBERS_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
-# Below so many numbers in all, a second thread costs more than it brings.
-_WORTH_A_THREAD = 2**18
+# Below so many numbers in one operation, or in all, a second thread costs more than it brings.
+_WORTH_A_PIECE, _WORTH_A_THREAD = 2**16, 2**20
 
 
 def draws_at_once(target: Target, least: int, most: int) -> int:
@@ -36,22 +40,34 @@ def draws_at_once(target: Target, least: int, most: int) -> int:
     return min(most, max(least, _NUMBERS_AT_ONCE[target.device.type] // target.num_features))
 
 
-def chains_at_once(target: Target, chains: int, block: int, draws: int) -> int:
-    """Return how many chains are drawn together: what fits, and no more than leaves each thread its share.
+def by_chains(
+    target: Target,
+    chains: int,
+    block: int,
+    draws: int,
+    draw: Callable[[slice, Callable[[], None]], Result],
+) -> list[Result]:
+    """Draw chains in groups: as many together as fit, and on several threads where there is enough to do.
 
     Args:
         target: The posterior.
         chains: Number of chains.
         block: Draws of each that are made at once.
         draws: Draws, or proposals, of each.
+        draw: Draws the chains of a slice; which ones are together must change none of them. Also takes a function to
+            call once a block, as `bayesreg.threads.in_parallel` has it.
 
     Returns:
-        The number. Which chains are together changes none of their draws.
+        What it gave, group by group.
     """
-    together = max(1, _NUMBERS_AT_ONCE[target.device.type] // (min(block, draws) * target.num_features))
-    if target.device.type == "cpu" and chains * draws * target.num_features > _WORTH_A_THREAD:
+    of_a_block = min(block, draws) * target.num_features
+    together = max(1, _NUMBERS_AT_ONCE[target.device.type] // of_a_block)
+    in_all = chains * draws * target.num_features
+    worth_while = target.device.type == "cpu" and of_a_block >= _WORTH_A_PIECE and in_all >= _WORTH_A_THREAD
+    if worth_while:
         together = min(together, -(-chains // num_threads()))
-    return together
+    groups = [slice(first, first + together) for first in range(0, chains, together)]
+    return in_parallel(draw, groups, worth_while)
 
 
 def chain_generators(target: Target, chains: int, seed: int) -> list[torch.Generator]:

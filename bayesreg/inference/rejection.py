@@ -25,11 +25,11 @@ import torch
 
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.envelope import Envelope
-from bayesreg.inference.independent import chain_generators, chains_at_once, draws_at_once, intercept_deviations
+from bayesreg.inference.independent import by_chains, chain_generators, draws_at_once, intercept_deviations
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.isolation import chain_seed
-from bayesreg.threads import in_parallel, one_thread
+from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,12 +104,11 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     generators = chain_generators(target, chains, seed)
     proposals = math.ceil(1.1 * draws / acceptance) + 16
     block = min(draws_at_once(target, _SHORTEST_BLOCK, _LONGEST_BLOCK), proposals)
-    together = chains_at_once(target, chains, block, proposals)
 
-    def draw(first: int, go_on: Callable[[], None]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        return _draw(target, proposal, draws, block, generators[first : first + together], go_on)
+    def draw(group: slice, go_on: Callable[[], None]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        return _draw(target, proposal, draws, block, generators[group], go_on)
 
-    groups = in_parallel(draw, range(0, chains, together))
+    groups = by_chains(target, chains, block, proposals, draw)
     named = {name: torch.cat([group[name] for group, _ in groups]) for name in (*target.names, "lp")}
     tally = _Tally(*torch.cat([tallies for _, tallies in groups]).sum(0).tolist())
     log_density = named.pop("lp")

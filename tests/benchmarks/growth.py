@@ -90,7 +90,7 @@ def by_chains(device: str) -> list[dict]:
 
 
 def overhead(device: str) -> list[dict]:
-    """Return seconds of a whole call, of the engine in it, and of the summary after it, on data of three sizes."""
+    """Return seconds of a whole call, of the engine in it, and of the summary after it, on data of two sizes."""
     import bayesreg as br
 
     datasets = {"442 x 10 (diabetes)": br.load_diabetes().standardized(), "1e5 x 50": _data(100_000, 50)}
