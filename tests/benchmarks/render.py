@@ -12,14 +12,14 @@ HOW_TO_READ = """\
 A figure is an effective sample size a second: the smallest over **all** parameters (weights, intercept, logarithms of
 the learned scales) of the smaller of the ESS of x and of (x - mean)^2, by the wall clock. **a**: sampling only. **b**:
 with warm-up, everything compiled before; ours is the whole call of `sample` from rows, the pass over them included, and
-beside it the same from `Moments`. **c**: the first call in a fresh process, compile included, the median of three
-processes where one takes less than 25 s. Imports are left out of all three and stand beside. a and b are medians of
-runs in turn with those of the other contestants, a turn a quarter of a second at least where runs are shorter. Peers
-use all cores, float64, and compile once for all runs of a process; NumPyro "on moments" samples the same fused density
-as the package, and pays the pass over the rows in each run too. Gates come first: split rank-normalised R-hat below
-1.01 (nested where chains have fewer than 400 draws), no divergence, each mean within 4 standard errors of the reference
-and each standard deviation within 3 % (or within 4 standard errors, where the draws of the time allowed cannot resolve
-3 %), an ESS of 400 at least; draws that fail one have no speed."""
+beside it the same from `Moments`. **c**: the first call in a fresh process, compile included (`c_of` in the JSON file
+lists the processes that it is the median of, where there were several). Imports are left out of all three and stand
+beside. a and b are medians of runs in turn with those of the other contestants, a turn a quarter of a second at least
+where runs are shorter. Peers use all cores, float64, and compile once for all runs of a process; NumPyro "on moments"
+samples the same fused density as the package, and pays the pass over the rows in each run too. Gates come first: split
+rank-normalised R-hat below 1.01 (nested where chains have fewer than 400 draws), no divergence, each mean within 4
+standard errors of the reference and each standard deviation within 3 % (or within 4 standard errors, where the draws of
+the time allowed cannot resolve 3 %), an ESS of 400 at least; draws that fail one have no speed."""
 
 
 def write(found: dict, folder: Path, name: str) -> None:
