@@ -88,12 +88,12 @@ def noise_modes(
     if math.exp(2.0 * log_noise) * spare < _NO_CONFLICT**2 * spectrum.residual:
         return []
     climb = _Climb(spectrum, learned, factor, relative_to_noise)
+    if climb.total <= 0.0:  # nothing is seen of the noise: one row, or a constant target
+        return []
     spread = math.sqrt(climb.total / max(spectrum.degrees_of_freedom, 1))
     residual = math.sqrt(spectrum.residual / max(spare, 1))
     lowest = max(residual, _SMALLEST_SHARE * spread)
-    places = [log_noise]
-    if spread > 0.0:
-        places += list(np.linspace(math.log(spread), math.log(lowest), _CLIMBS))
+    places = [log_noise, *np.linspace(math.log(spread), math.log(lowest), _CLIMBS)]
     modes: list[NoiseMode] = []
     for place in places:
         found = climb.from_noise(float(place))

@@ -94,6 +94,17 @@ def test_where_nothing_is_in_conflict_the_start_will_do(prior):
     assert (target.starts() == target.start()).all()
 
 
+@pytest.mark.parametrize("rows", [1, 10])
+@pytest.mark.filterwarnings("ignore::bayesreg.warnings.ConvergenceWarning")
+def test_a_target_that_says_nothing_of_the_noise_has_a_start_all_the_same(rows):
+    features = np.random.default_rng(0).standard_normal((rows, 2))
+    data, prior = br.RegressionData(features, np.full(rows, 2.0)), br.LaplacePrior(0.5)
+    assert modes_of(data, prior, dist.LogNormal(0.0, 1.0))[1] == []
+    for method in ("hmc", "gibbs"):
+        model = br.LinearRegression(prior, dist.LogNormal(0.0, 1.0))
+        assert br.sample(model, data, method=method, draws=5, chains=4).draws["noise_scale"].isfinite().all()
+
+
 @pytest.mark.parametrize("noise", [dist.Uniform(0.01, 5.0), dist.LogNormal(0.0, 1.0), HALF_NORMAL.mask(False)])
 def test_any_prior_of_the_noise_will_do(noise):
     learned, modes = modes_of(orthogonal(60), br.LaplacePrior(1 / 22), noise)

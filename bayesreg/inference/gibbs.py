@@ -64,8 +64,8 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         target: The posterior; its model's prior is a Laplace.
         draws: Draws a chain that are kept.
         tune: Scans before them, in which the lattices learn their spacing; 50 do.
-        chains: Number of chains. They run in blocks of a size that the design's shape sets, and which draws a chain
-            makes depends on which chains share its block.
+        chains: Number of chains. They run in blocks of a size that the design's shape and it set, and which draws a
+            chain makes depends on which chains share its block.
         seed: Seeds the draws.
         progress: Whether to show a bar on stderr.
 
