@@ -273,10 +273,15 @@ def test_draws_that_fail_a_gate_have_no_speed_in_the_table_or_the_picture(tmp_pa
 
 def test_a_ratio_below_its_floor_is_marked():
     records = [record("auto", True, 200.0), record("nutpie, as written, 4 chains", False, 100.0)]
+    records[0]["runs"] = [{"seconds": 0.05}]
     page = render.table({"machine": MACHINE, "records": records}, "p.png")
     lines = [line for line in page.splitlines() if "| b | 8 x |" in line]
     assert len(lines) == 1
     assert "**2.0 x** (below)" in lines[0]
+    (why,) = (line for line in page.splitlines() if line.startswith("- diabetes-laplace, auto, b: 8 x"))
+    assert "would take 800 ESS/s" in why and "4,000 draws take 50 ms in a first call" in why
+    records[0]["b"] = records[0]["c"] = 1e6
+    assert "What is below" not in render.table({"machine": MACHINE, "records": records}, "p.png")
 
 
 def test_a_run_of_one_problem_takes_the_place_of_that_one_alone():
