@@ -22,6 +22,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "sampling": ["sample"],
         "posterior": ["Posterior"],
         "warnings": ["ConvergenceWarning"],
+        # the whole lambda axis
+        "penalty_path": ["Path", "path"],
+        "cross_validation": ["CrossValidation", "cross_validate"],
         # penalised training, and the comparison of both roads
         "training": ["TrainingRun", "train"],
         "comparison": ["Comparison", "compare"],

@@ -126,6 +126,16 @@ class GramActiveSet:
         self._solve()
         return done
 
+    def add_to_diagonal(self, ridge: float) -> None:
+        """Add a number to the diagonal of the Gram, which is changed in place."""
+        d, k = self.correlation.shape[0], self.size
+        self.gram[range(d), range(d)] += ridge
+        if k:
+            at = self.active[:k]
+            self._rows[range(k), at] = self.gram[at, at]
+            self._inverse[:k, :k] = np.linalg.inv(self._rows[:k, at])
+            self._solve()
+
     def _close(self, places: list[int]) -> None:
         """Fill the places of those that have left with the last ones."""
         for i in sorted(places, reverse=True):

@@ -61,6 +61,35 @@ def follow(gram: np.ndarray, correlation: np.ndarray, lambdas: np.ndarray, most_
     return weights, done
 
 
+def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
+    """Return the fits with an L2 term, l2 |w|^2 / 2, whose strength changes along the path.
+
+    Given l2 it is a lasso on G + l2 I: the set of one strength is where the next one's begins.
+
+    Args:
+        gram: G ``(d, d)``, symmetric positive semidefinite.
+        correlation: c ``(d,)``.
+        l1: Strengths ``(m,)``, descending.
+        l2: Strengths ``(m,)``.
+
+    Returns:
+        Weights ``(m, d)``.
+    """
+    d = correlation.shape[0]
+    weights = np.zeros((l1.shape[0], d))
+    ridged, ridge = gram.copy(), 0.0
+    path = _Path(ridged, correlation, d)
+    for k in range(l1.shape[0]):
+        path.set.add_to_diagonal(float(l2[k]) - ridge)
+        ridge = float(l2[k])
+        if path.jump_to(float(l1[k])):
+            path.set.write(weights[k : k + 1], l1[k : k + 1])
+        else:
+            weights[k : k + 1] = follow(ridged, correlation, l1[k : k + 1], d)[0]
+            path = _Path(ridged, correlation, d)
+    return weights
+
+
 class _Path:
     """Where on the path we are, with the active set there."""
 
@@ -72,18 +101,20 @@ class _Path:
         self.prefers_jumps = False
 
     def next_knot(self) -> tuple[float, int]:
-        """Return the strength of the next knot, and its event: a column j that enters, or -1 - i where place i leaves."""
+        """Return the next knot's strength, and its event: a column j that enters, or -1 - i where place i leaves."""
         active, k = self.set, self.set.size
         above, below = 1.0 - active.q, 1.0 + active.q
-        upper = np.where(above > _STEEP, active.p / above, -1.0)
-        lower = np.where(below > _STEEP, -active.p / below, -1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            upper = np.where(above > _STEEP, active.p / above, -1.0)
+            lower = np.where(below > _STEEP, -active.p / below, -1.0)
         entering = np.where(active.outside, np.maximum(upper, lower), -1.0)
         event = int(entering.argmax())
         knot = float(entering[event])
         if k:
             signs, constant = active.signs[:k], active.constant[:k]
             slope = -signs * active.slope[:k]
-            leaving = np.where(slope > _STEEP * np.abs(constant), signs * -constant / slope, -1.0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                leaving = np.where(slope > _STEEP * np.abs(constant), signs * -constant / slope, -1.0)
             place = int(leaving.argmax())
             if leaving[place] >= knot:
                 knot, event = float(leaving[place]), -1 - place

@@ -40,14 +40,14 @@ class RowSums(NamedTuple):
     offsets: np.ndarray
     scatter: np.ndarray
 
-    def merged(self, other: RowSums, delta: np.ndarray) -> RowSums:
+    def merged(self, other: RowSums, delta: np.ndarray | None = None) -> RowSums:
         """Return the sums over the rows of both, about this one's pivot.
 
             S = S_a + S_b + (n_a n_b / n) delta delta'        (Chan, Golub and LeVeque, 1983)
 
         Args:
             other: The sums over other rows.
-            delta: Their mean less that of these, `(d + 1,)`.
+            delta: Their mean less that of these, `(d + 1,)`; None where both are about the same pivot.
 
         Returns:
             The sums.
@@ -55,6 +55,7 @@ class RowSums(NamedTuple):
         num_rows = self.num_rows + other.num_rows
         share = other.num_rows / num_rows
         with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
+            delta = other.offsets - self.offsets if delta is None else delta
             between = np.outer(delta, delta)
             between *= self.num_rows * share
             between += self.scatter
@@ -81,9 +82,27 @@ def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
 
     def total(rows: slice, go_on: Callable[[], None]) -> RowSums:
         sums = (_sums_of(block, data, go_on) for block in _blocks(data, pivot, rows))
-        return functools.reduce(_beside, sums)
+        return functools.reduce(RowSums.merged, sums)
 
-    return pivot, functools.reduce(_beside, in_parallel(total, _even(slice(0, data.num_rows), pieces)))
+    return pivot, functools.reduce(RowSums.merged, in_parallel(total, _even(slice(0, data.num_rows), pieces)))
+
+
+@one_thread()
+def sum_up_parts(data: RegressionData, pivot: np.ndarray, parts: list[slice]) -> list[RowSums]:
+    """Return the sums over each of several slices of rows, none of them empty, about one pivot.
+
+    Args:
+        data: The rows.
+        pivot: `(d + 1,)`.
+        parts: The slices.
+
+    Returns:
+        The sums, in their order.
+    """
+    blocks = (_blocks(data, pivot, part) for part in parts)
+    return [
+        functools.reduce(RowSums.merged, (_sums_of(block, data, lambda: None) for block in part)) for part in blocks
+    ]
 
 
 @one_thread()
@@ -93,10 +112,6 @@ def factor_of_rows(data: RegressionData, pivot: np.ndarray, offsets: np.ndarray)
     for block in _blocks(data, pivot, slice(0, data.num_rows)):
         factor = triangle(np.vstack([factor, block - offsets]))
     return factor
-
-
-def _beside(first: RowSums, second: RowSums) -> RowSums:
-    return first.merged(second, second.offsets - first.offsets)
 
 
 def _even(rows: slice, parts: int) -> list[slice]:
