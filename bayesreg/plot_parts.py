@@ -15,6 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.transforms import Affine2D
 
+from bayesreg.arrays import as_float64
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -23,6 +25,7 @@ BLUE, VERMILLION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
 # Characters of a name that there is room for: in a row of its own, and beside a point or over a small panel.
 ROW_NAME, SHORT_NAME = 40, 20
 INCHES_PER_CHARACTER = 0.085  # of a row's name, at the usual 10 points
+LOSS_NAMES = {"half-mean": "mean of (y − ŷ)²/2", "mean": "mean of (y − ŷ)²", "sum": "sum of (y − ŷ)²"}
 
 
 def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -141,3 +144,37 @@ def logarithmic_if_wide(ax: Axes, *values: np.ndarray) -> None:
     together = np.concatenate([np.ravel(one) for one in values])
     if together.min() > 0 and together.max() > 30 * together.min():
         ax.set_yscale("log")
+
+
+def weight_unit(result: Any) -> str:
+    """Return the units of the weights of a result, to be put behind the word for them.
+
+    Args:
+        result: Draws, or fits: with `data` and `transform`.
+
+    Returns:
+        The units, in brackets.
+    """
+    (target,) = as_drawn([result.data.target_name])
+    unit = f"{target} per unit" if result.transform is None else f"sd of {target} per sd"
+    return f" ({unit} of the feature)"
+
+
+def as_vector(values: Any, argument: str, length: int) -> np.ndarray:
+    """Return values as an array of a length.
+
+    Args:
+        values: Numbers, or a tensor.
+        argument: What the error calls them.
+        length: How many there must be.
+
+    Returns:
+        Array `(length,)`, float64.
+
+    Raises:
+        ValueError: There are more or fewer.
+    """
+    vector = as_float64(values, argument)
+    if vector.shape != (length,):
+        raise ValueError(f"{argument} must have shape ({length},), got {vector.shape}")
+    return vector

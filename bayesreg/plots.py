@@ -12,8 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bayesreg.arrays import as_float64
+from bayesreg.choice_plots import plot_cross_validation, plot_evidence, plot_loss_against_lambda, plot_losses
 from bayesreg.diagnostic_plots import plot_diagnostics
-from bayesreg.objectives import get_convention
+from bayesreg.path_plots import plot_path
 from bayesreg.plot_parts import (
     BLACK,
     BLUE,
@@ -22,12 +23,13 @@ from bayesreg.plot_parts import (
     SHORT_NAME,
     VERMILLION,
     as_drawn,
+    as_vector,
     axes_or_new,
-    label_ends,
     label_points,
     legend_above,
-    logarithmic_if_wide,
+    weight_unit,
 )
+from bayesreg.training_plots import plot_sgd_trajectories, plot_training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,58 +40,23 @@ if TYPE_CHECKING:
     from bayesreg.training import TrainingRun
 
 __all__ = [
+    "plot_cross_validation",
     "plot_diagnostics",
+    "plot_evidence",
     "plot_loss_against_lambda",
+    "plot_losses",
     "plot_map_against_fit",
+    "plot_path",
     "plot_posterior_intervals",
     "plot_prior_and_penalty",
+    "plot_sgd_trajectories",
     "plot_training",
 ]
 
-LOSS_NAMES = {"half-mean": "mean of (y − ŷ)²/2", "mean": "mean of (y − ŷ)²", "sum": "sum of (y − ŷ)²"}
 INTERVAL_NAMES = {"eti": "equal-tailed", "hdi": "highest-density"}
 # More features than this have no room for their names: they are ordered by their posterior mean instead.
 MOST_NAMED_FEATURES = 40
 MOST_LABELLED_POINTS = 15
-
-
-def plot_training(run: TrainingRun, ax: Axes | None = None) -> Axes:
-    """Draw the loss on the training and the test rows after each epoch, without the penalty and, dashed, with it.
-
-    The loss is that of the penalty's convention, on a logarithmic axis where it spans more than a factor of 30.
-
-    Args:
-        run: What `bayesreg.train` returned; test lines need its ``test`` rows, dashed lines a penalty.
-        ax: Where to draw.
-
-    Returns:
-        The axes.
-
-    Example:
-        >>> import bayesreg as br
-        >>> rows, test = br.simulate_weight_decay(seed=0)
-        >>> ax = plot_training(br.train(rows, br.L2(3.0), epochs=5, test=test))
-        >>> ax.get_ylabel(), [text.get_text() for text in ax.texts]
-        ('mean of (y − ŷ)²/2', ['train', 'train + penalty', 'test', 'test + penalty'])
-        >>> plt.close(ax.figure)
-    """
-    history, penalty = run.history, run.penalty
-    ax = axes_or_new(ax, (6.5, 4.0))
-    shown = []
-    for rows, color in (("train", BLUE), ("test", VERMILLION)):
-        if f"{rows}_loss" in history:
-            shown.append((rows, history[f"{rows}_loss"].to_numpy(), color, "-"))
-            if penalty.kind != "none":
-                shown.append((f"{rows} + penalty", history[f"{rows}_objective"].to_numpy(), color, "--"))
-    for words, losses, color, style in shown:
-        ax.plot(history["epoch"], losses, style, color=color, linewidth=1.8, label=words)
-    logarithmic_if_wide(ax, *(losses for _, losses, _, _ in shown))
-    ax.margins(x=0.0)
-    ax.set(xlabel="epoch", ylabel=LOSS_NAMES[get_convention(penalty.convention).training_loss])
-    title = "no penalty" if penalty.kind == "none" else f"{penalty!r}"
-    ax.set_title(title, loc="left", fontsize=10)
-    label_ends(ax, [(words, losses[-1], color) for words, losses, color, _ in shown])
-    return ax
 
 
 def plot_posterior_intervals(
@@ -170,7 +137,7 @@ def plot_posterior_intervals(
         values = _weights_of(penalised, "penalised", posterior)
         style = {"markerfacecolor": "none", "markeredgecolor": BLACK, "markeredgewidth": 1.2 * room}
         marks(values, marker="o", markersize=10 * room, label="penalised fit", **style)
-    axis = "weight" + _weight_unit(posterior)
+    axis = "weight" + weight_unit(posterior)
     if named:
         ax.axvline(0.0, color=GREY, linewidth=0.8, zorder=0)
         ax.set(yticks=place, yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel=axis)
@@ -211,7 +178,7 @@ def plot_map_against_fit(
     """
     _check_same_units(map_estimate, penalised, "penalised")
     mode = as_float64(getattr(map_estimate, "weights", map_estimate), "map_estimate")
-    fit = _vector(getattr(penalised, "weights", penalised), "penalised", len(mode))
+    fit = as_vector(getattr(penalised, "weights", penalised), "penalised", len(mode))
     names = as_drawn(getattr(map_estimate, "feature_names", [f"w{j}" for j in range(len(mode))]), SHORT_NAME)
     ax = axes_or_new(ax, (5.0, 5.0))
     ax.axline((0.0, 0.0), slope=1.0, color=GREY, linewidth=0.8, zorder=0)
@@ -301,67 +268,10 @@ def plot_prior_and_penalty(
     return np.array([left, right])
 
 
-def plot_loss_against_lambda(
-    lambdas: Sequence[float], train_loss: Sequence[float], test_loss: Sequence[float], ax: Axes | None = None
-) -> Axes:
-    """Draw training and test loss over the strength of a penalty, and mark the smallest test loss.
-
-    The axis of lambda is logarithmic; a lambda of 0 stands at its left end, apart.
-
-    Args:
-        lambdas: Strengths, at least 0.
-        train_loss: The loss on the training rows at each, without the penalty.
-        test_loss: The loss on the test rows at each, without the penalty.
-        ax: Where to draw.
-
-    Returns:
-        The axes.
-
-    Raises:
-        ValueError: Lengths differ, or a lambda is negative or not finite, or none is positive.
-
-    Example:
-        >>> ax = plot_loss_against_lambda([0.0, 0.1, 1.0], train_loss=[1.0, 1.1, 2.0], test_loss=[1.4, 1.2, 2.1])
-        >>> ax.texts[0].get_text()
-        'smallest test loss 1.2 at λ = 0.1'
-        >>> plt.close(ax.figure)
-    """
-    lambdas = as_float64(lambdas, "lambdas")
-    if lambdas.ndim != 1 or not (np.isfinite(lambdas) & (lambdas >= 0)).all() or not (lambdas > 0).any():
-        raise ValueError(f"lambdas must be finite numbers of at least 0, one of them larger, got {lambdas}")
-    order = np.argsort(lambdas)
-    lambdas, positive = lambdas[order], lambdas[order] > 0
-    place = np.where(positive, lambdas, lambdas[positive][0] / 4.0)
-    ax = axes_or_new(ax, (6.5, 4.0))
-    losses = {
-        "train": _vector(train_loss, "train_loss", len(lambdas))[order],
-        "test": _vector(test_loss, "test_loss", len(lambdas))[order],
-    }
-    for loss, color in zip(losses.values(), (BLUE, VERMILLION), strict=True):
-        ax.plot(place[positive], loss[positive], "-o", color=color, markersize=4, linewidth=1.8)
-        ax.plot(place[~positive], loss[~positive], "o", color=color, markersize=4)
-    loss = losses["test"]
-    best = int(np.argmin(loss))
-    ax.plot(place[best], loss[best], "o", markersize=11, markerfacecolor="none", markeredgecolor=BLACK)
-    ax.axvline(place[best], color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-    ax.set(xscale="log", xlabel="λ", ylabel="loss, without the penalty")
-    ax.margins(x=0.02)
-    logarithmic_if_wide(ax, *losses.values())
-    if not positive.all():
-        ticks = [tick for tick in ax.get_xticks() if lambdas[positive][0] <= tick <= lambdas[-1]]
-        ax.set_xticks([place[0], *ticks], ["0", *(f"{tick:g}" for tick in ticks)])
-        ax.minorticks_off()
-    words = f"smallest test loss {loss[best]:.3g} at λ = {lambdas[best]:.3g}"
-    side = "left" if best < len(lambdas) / 3 else "right" if best > 2 * len(lambdas) / 3 else "center"
-    ax.text(place[best], 1.02, words, transform=ax.get_xaxis_transform(), ha=side, fontsize=9)
-    label_ends(ax, [("train", losses["train"][-1], BLUE), ("test", loss[-1], VERMILLION)])
-    return ax
-
-
 def _weights_of(fit: Any, argument: str, posterior: Posterior) -> np.ndarray:
     """Return the weights of a fit, or of a bare vector, in the units of the posterior."""
     _check_same_units(posterior, fit, argument)
-    return _vector(getattr(fit, "weights", fit), argument, posterior.data.num_features)
+    return as_vector(getattr(fit, "weights", fit), argument, posterior.data.num_features)
 
 
 def _check_same_units(first: Any, second: Any, argument: str) -> None:
@@ -379,16 +289,3 @@ def _check_same_units(first: Any, second: Any, argument: str) -> None:
     if len(set(standard)) > 1:
         wanted, found = ("standard", "original") if standard[0] else ("original", "standard")
         raise ValueError(f"{argument} must be in {wanted} units as what it is drawn with, got {found} units")
-
-
-def _vector(values: Any, argument: str, length: int) -> np.ndarray:
-    vector = as_float64(values, argument)
-    if vector.shape != (length,):
-        raise ValueError(f"{argument} must have shape ({length},), got {vector.shape}")
-    return vector
-
-
-def _weight_unit(posterior: Posterior) -> str:
-    (target,) = as_drawn([posterior.data.target_name])
-    unit = f"{target} per unit" if posterior.transform is None else f"sd of {target} per sd"
-    return f" ({unit} of the feature)"
