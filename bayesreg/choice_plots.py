@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # How far the log evidence falls below its maximum before the axis ends, in nats.
 _LOWEST_EVIDENCE = -20.0
+_COLORS = {"train": BLUE, "test": VERMILLION}
 
 
 def plot_losses(
@@ -51,11 +52,11 @@ def plot_losses(
         The axes.
 
     Example:
-        >>> import bayesreg as br
+        >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> rows, test = br.load_diabetes().split(seed=0)
         >>> ax = plot_losses(br.path(rows, "l2"), test)
         >>> [text.get_text() for text in ax.texts]
-        ['smallest test loss 1.52e+03 at λ = 0.003...', 'train', 'test']
+        ['smallest test loss 1.54e+03 at λ = 0.00106', 'train', 'test']
         >>> plt.close(ax.figure)
     """
     path, choices = getattr(result, "path", result), getattr(result, "choices", ())
@@ -66,22 +67,22 @@ def plot_losses(
     if not choices and test_loss is not None:
         _mark_smallest(ax, axis, curves["test"][axis.order])
     shown = "test" if test_loss is not None else "train"
-    marks = []
+    marks, intervals = [], []
     for choice in choices:
         if choice.strength is None:
             continue
-        place = axis.at(choice.strength)
-        known = choice.test_loss is not None and shown == "test" and place == choice.strength
+        strength = float(choice.strength)
+        place = axis.at(strength)
+        known = choice.test_loss is not None and shown == "test" and place == strength
         height = choice.test_loss if known else axis.height(place, curves[shown][axis.order])
         ax.plot(place, height, "o", markersize=8, markerfacecolor="none", markeredgecolor=BLACK, label=choice.method)
-        words = choice.method
+        beyond = place != strength and strength > 0
+        marks.append((place, choice.method + f", λ = {strength:.3g}" * beyond))
         if choice.lower is not None and choice.upper is not None:
-            ax.hlines(height, axis.at(choice.lower), axis.at(choice.upper), color=BLACK, linewidth=1.0)
-            words += " (90% interval)"
-        if place != choice.strength and choice.strength > 0:
-            words += f", λ = {choice.strength:.3g}"
-        marks.append((place, words))
+            intervals.append((f"{choice.method}: 90% interval", axis.at(choice.lower), axis.at(choice.upper)))
     mark_lambdas(ax, marks)
+    _draw_intervals(ax, intervals)
+    _label_curves(ax, axis, curves)
     return ax
 
 
@@ -105,6 +106,7 @@ def plot_loss_against_lambda(
         ValueError: Lengths differ, or a lambda is negative or not finite, or none is positive.
 
     Example:
+        >>> import matplotlib.pyplot as plt
         >>> ax = plot_loss_against_lambda([0.0, 0.1, 1.0], train_loss=[1.0, 1.1, 2.0], test_loss=[1.4, 1.2, 2.1])
         >>> ax.texts[0].get_text()
         'smallest test loss 1.2 at λ = 0.1'
@@ -118,6 +120,7 @@ def plot_loss_against_lambda(
     }
     ax = _draw_losses(axis, curves, ax, "loss, without the penalty", marker="o", markersize=4)
     _mark_smallest(ax, axis, curves["test"][axis.order])
+    _label_curves(ax, axis, curves)
     return ax
 
 
@@ -135,10 +138,10 @@ def plot_cross_validation(found: CrossValidation, ax: Axes | None = None) -> Axe
         The axes.
 
     Example:
-        >>> import bayesreg as br
+        >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> ax = plot_cross_validation(br.cross_validate(br.load_diabetes().standardized(), "l1"))
         >>> [text.get_text() for text in ax.texts]
-        ['one standard error, λ = 0.0838', 'minimum, λ = 0.002...']
+        ['one standard error, λ = 0.0775', 'minimum, λ = 0.0135', 'mean of 10 folds', 'smallest + s.e.']
         >>> plt.close(ax.figure)
     """
     axis = LambdaAxis.of(found.lambdas.numpy())
@@ -147,17 +150,17 @@ def plot_cross_validation(found: CrossValidation, ax: Axes | None = None) -> Axe
     draw_line(ax, axis, loss, color=BLUE, linewidth=1.8, label="held-out loss")
     draw_band(ax, axis, loss - error, loss + error, "± one standard error")
     bound = float((found.loss + found.standard_error)[found.best])
-    ax.axhline(bound, color=GREY, linewidth=0.8, linestyle="--", zorder=0, label="smallest loss + standard error")
+    ax.axhline(bound, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
     marks = []
     for words, index in (("minimum", found.best), ("one standard error", found.one_standard_error)):
         strength = float(found.lambdas[index])
         ax.plot(axis.at(strength), float(found.loss[index]), "o", color=BLACK, markersize=5)
         marks.append((axis.at(strength), f"{words}, λ = {strength:.3g}"))
-    ax.set_ylabel(f"held-out {LOSS_NAMES['half-mean']}, {len(found.fold_sizes)} folds")
+    ax.set_ylabel(f"held-out {LOSS_NAMES['half-mean']}, ± one standard error")
     logarithmic_if_wide(ax, loss - error, loss + error)
     axis.draw(ax)
     mark_lambdas(ax, marks)
-    ax.legend(frameon=False, fontsize=9)
+    label_ends(ax, [(f"mean of {len(found.fold_sizes)} folds", loss[-1], BLUE), ("smallest + s.e.", bound, GREY)])
     return ax
 
 
@@ -178,7 +181,7 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
         ValueError: The path is of another kind, or there is no finite evidence.
 
     Example:
-        >>> import bayesreg as br
+        >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> ax = plot_evidence(br.path(br.load_diabetes().standardized(), "l2", noise_scale=0.7))
         >>> ax.texts[0].get_text()
         'maximum, λ = 0.03...'
@@ -223,18 +226,37 @@ def _draw_losses(
 ) -> Axes:
     """Draw curves of the train loss and the test loss, given in the order of the strengths."""
     ax = axes_or_new(ax, (6.5, 4.0))
-    ends = []
-    for (words, loss), color in zip(curves.items(), (BLUE, VERMILLION), strict=False):
-        draw_line(ax, axis, loss[axis.order], color=color, linewidth=1.8, label=words, **style)
-        ends.append((words, loss[axis.order][-1], color))
+    for words, loss in curves.items():
+        draw_line(ax, axis, loss[axis.order], color=_COLORS[words], linewidth=1.8, label=words, **style)
     logarithmic_if_wide(ax, *curves.values())
     ax.set_ylabel(label)
     axis.draw(ax)
-    label_ends(ax, ends)
     return ax
+
+
+def _label_curves(ax: Axes, axis: LambdaAxis, curves: Mapping[str, np.ndarray]) -> None:
+    label_ends(ax, [(words, loss[axis.order][-1], _COLORS[words]) for words, loss in curves.items()])
 
 
 def _mark_smallest(ax: Axes, axis: LambdaAxis, loss: np.ndarray) -> None:
     best = int(np.argmin(loss))
     ax.plot(axis.place[best], loss[best], "o", markersize=11, markerfacecolor="none", markeredgecolor=BLACK)
     mark_lambdas(ax, [(axis.place[best], f"smallest test loss {loss[best]:.3g} at λ = {axis.lambdas[best]:.3g}")])
+
+
+def _draw_intervals(ax: Axes, intervals: Sequence[tuple[str, float, float]]) -> None:
+    """Draw intervals of lambda as bars below the curves, their names over them."""
+    if not intervals:
+        return
+    row = 0.09  # of the height of the axes
+    scale = ax.yaxis.get_transform()
+    low, high = scale.transform(ax.get_ylim())
+    free = row * len(intervals) + 0.02
+    ax.set_ylim(scale.inverted().transform(low - (high - low) * free / (1 - free)), None)
+    across = ax.get_xaxis_transform()
+    for number, (words, *ends) in enumerate(intervals):
+        height = 0.02 + row * number
+        ax.plot(ends, [height] * 2, color=BLACK, linewidth=1.5, transform=across, solid_capstyle="butt", label=words)
+        weak = max(ax.transData.transform([(end, 1.0) for end in ends])[:, 0]) > ax.bbox.x0 + ax.bbox.width / 2
+        place = min(ends) if weak else max(ends)
+        ax.text(place, height + 0.01, words, transform=across, fontsize=9, ha="right" if weak else "left", va="bottom")

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from bayesreg.lambda_axis import LambdaAxis, draw_line, round_values, top_row
-from bayesreg.plot_parts import GREY, OKABE_ITO, SHORT_NAME, as_drawn, axes_or_new, label_ends, weight_unit
+from bayesreg.plot_parts import BLACK, GREY, OKABE_ITO, SHORT_NAME, as_drawn, axes_or_new, label_ends, weight_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,16 +38,16 @@ def plot_path(
         path: The penalised fits.
         posterior: The posterior at some prior scales, in the units of the path: bands, and the mean, dotted.
         ax: Where to draw.
-        num_bands: The number of features that have a band: those that become largest.
+        num_bands: The number of features that have a band, those that become largest; of those that have a name.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: The posterior is of another kind of prior or of other features.
+        ValueError: The posterior is of another kind of prior or of other features, or nowhere where the path is.
 
     Example:
-        >>> import bayesreg as br
+        >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> ax = plot_path(br.path(br.load_diabetes().standardized(), "l1", noise_scale=0.7))
         >>> ax.get_xlabel(), len(ax.texts)
         ('λ (logarithmic, weaker penalties to the right)', 10)
@@ -58,6 +60,7 @@ def plot_path(
             f"posterior must be of the path's kind and features, {path.kind!r} and {len(names)} of them; got "
             f"{posterior.kind!r} and {len(posterior.feature_names)}" + " of other names" * (posterior.kind == path.kind)
         )
+    places = None if posterior is None else _posterior_places(path, posterior)
     ax = axes_or_new(ax, (7.5, 5.2))
     largest = np.argsort(-np.abs(weights).max(axis=0), kind="stable")
     named = largest[: _MOST_NAMED if len(names) <= _MOST_NAMED else _NAMED_OF_MANY]
@@ -73,7 +76,7 @@ def plot_path(
         draw_line(ax, axis, weights[:, j], color=color, linestyle=style, linewidth=1.8, label=names[j])
         ends.append((names[j], weights[-1, j], color))
     if posterior is not None:
-        _draw_bands(ax, _posterior_places(path, posterior), posterior, named[:num_bands])
+        _draw_bands(ax, places, posterior, named[:num_bands])
     axis.draw(ax)
     ax.autoscale(axis="y")
     ax.set_ylabel("weight" + weight_unit(path))
@@ -97,23 +100,39 @@ def _scale_constant(path: Path, posterior: PosteriorPath | None) -> tuple[float,
 
 
 def _posterior_places(path: Path, posterior: PosteriorPath) -> np.ndarray:
-    """Return where the points of a posterior stand: at their lambda, or with noise learned at their prior scale."""
+    """Return where the points of a posterior stand: at their lambda, or with noise learned at their prior scale.
+
+    Raises:
+        ValueError: None of them is where the path is.
+    """
     if posterior.lambdas is not None:
-        return posterior.lambdas.numpy()
-    constant, power = _scale_constant(path, posterior)
-    return (constant / posterior.prior_scales.numpy()) ** (1.0 / power)
+        places = posterior.lambdas.numpy()
+    else:
+        constant, power = _scale_constant(path, posterior)
+        places = (constant / posterior.prior_scales.numpy()) ** (1.0 / power)
+    low, high = float(path.lambdas[path.lambdas > 0].min()), float(path.lambdas.max())
+    if not _within(places, low, high).any():
+        raise ValueError(f"posterior must have a point between lambda {low:.3g} and {high:.3g}, as the path has")
+    return np.where(_within(places, low, high), places, np.nan)
+
+
+def _within(places: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (places >= low * (1 - 1e-9)) & (places <= high * (1 + 1e-9))
 
 
 def _draw_bands(ax: Axes, places: np.ndarray, posterior: PosteriorPath, features: np.ndarray) -> None:
-    order = np.argsort(places)
+    """Draw the posterior of some features where it has a place, and a legend."""
+    order = np.argsort(places)[: np.isfinite(places).sum()]
+    band = {"alpha": 0.18, "linewidth": 0}
     for rank, j in enumerate(features):
         lower, upper, mean = (getattr(posterior, name).numpy()[order, j] for name in ("lower", "upper", "mean"))
         color = OKABE_ITO[rank % len(OKABE_ITO)]
-        words = {"band": f"{100 * posterior.interval:g}% equal-tailed interval", "mean": "posterior mean"}
-        words = words if rank == 0 else dict.fromkeys(words, "_")  # once in the legend
-        style = {"color": color, "alpha": 0.18, "linewidth": 0, "zorder": 1}
-        ax.fill_between(places[order], lower, upper, label=words["band"], **style)
-        ax.plot(places[order], mean, ":", color=color, linewidth=1.2, label=words["mean"])
+        ax.fill_between(places[order], lower, upper, color=color, zorder=1, **band)
+        ax.plot(places[order], mean, ":", color=color, linewidth=1.2)
+    words = f"{100 * posterior.interval:g}% equal-tailed interval"
+    handles = [Line2D([], [], color=BLACK), Line2D([], [], color=BLACK, linestyle=":"), Patch(color=BLACK, **band)]
+    # Where the penalty is strong all weights are small: there is room.
+    ax.legend(handles, ["MAP", "posterior mean", words], loc="upper left", frameon=False, fontsize=9)
 
 
 def _draw_top(ax: Axes, axis: LambdaAxis, path: Path, posterior: PosteriorPath | None) -> None:
@@ -136,5 +155,5 @@ def _draw_top(ax: Axes, axis: LambdaAxis, path: Path, posterior: PosteriorPath |
         label = f"prior scale {formula[path.kind]}, s = {np.sqrt(squared):.3g}"
         top_row(ax, places, [f"{scale:g}" for scale in scales], label, 0.0)
     ticks = np.array([tick for tick in ax.get_xticks() if low <= tick <= high])
-    nearest = np.abs(np.log(axis.place) - np.log(ticks)[:, None]).argmin(axis=1)
-    top_row(ax, ticks, [f"{counts[index]:.3g}" for index in axis.order[nearest]], words, above)
+    nearest = np.unique(np.abs(np.log(axis.place) - np.log(ticks)[:, None]).argmin(axis=1))
+    top_row(ax, axis.place[nearest], [f"{counts[index]:.3g}" for index in axis.order[nearest]], words, above)

@@ -37,7 +37,7 @@ def plot_training(run: TrainingRun, ax: Axes | None = None) -> Axes:
         The axes.
 
     Example:
-        >>> import bayesreg as br
+        >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> rows, test = br.simulate_weight_decay(seed=0)
         >>> ax = plot_training(br.train(rows, br.L2(3.0), epochs=5, test=test))
         >>> ax.get_ylabel(), [text.get_text() for text in ax.texts]
@@ -84,34 +84,39 @@ def plot_sgd_trajectories(
             is then none.
 
     Example:
-        >>> import bayesreg as br
+        >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> rows, strengths = br.load_diabetes().standardized(), [1.0, 0.1]
         >>> runs = [br.train(rows, br.L2(strength), epochs=5) for strength in strengths]
         >>> ax = plot_sgd_trajectories(runs, br.path(rows, "l2", strengths))
-        >>> ax.get_ylabel(), [text.get_text() for text in ax.texts]
-        ('objective above its minimum, mean of (y − ŷ)²/2 + penalty', ['λ = 1', 'λ = 0.1'])
+        >>> ax.get_title(loc="left"), [text.get_text() for text in ax.texts]
+        ('objective: mean of (y − ŷ)²/2, and the penalty', ['λ = 1', 'λ = 0.1'])
         >>> plt.close(ax.figure)
     """
     groups = _runs_by_strength(training)
     weights = getattr(optima, "weights", optima)
     if len(weights) != len(groups):
         raise ValueError(f"optima must be one for each lambda, {len(groups)} of them, got {len(weights)}")
-    ax = axes_or_new(ax, (6.5, 4.0))
     strengths = [float(np.max(runs[0].penalty.strength)) for runs in groups]
+    excesses = [
+        [_excess(run, point, strength) for run in runs]
+        for runs, point, strength in zip(groups, weights, strengths, strict=True)
+    ]
+    ax = axes_or_new(ax, (6.5, 4.0))
     # In the order of the strengths, from dark to light: a palette that colour-blind readers see as an order too.
     shades = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(groups)))
-    colors = {index: shades[rank] for rank, index in enumerate(np.argsort(strengths, kind="stable"))}
+    ranks = np.argsort(np.argsort(strengths, kind="stable"))
     ends = []
-    for index, runs in enumerate(groups):
-        for run in runs:
-            excess = _excess(run, weights[index], strengths[index])
-            ax.plot(run.history["epoch"], excess, color=colors[index], linewidth=1.6 if len(runs) == 1 else 0.8)
-        if np.isfinite(excess).any():
-            ends.append((f"λ = {strengths[index]:.3g}", excess[np.isfinite(excess)][-1], colors[index]))
+    for strength, found, rank in zip(strengths, excesses, ranks, strict=True):
+        for excess in found:
+            ax.plot(excess, color=shades[rank], linewidth=1.6 if len(found) == 1 else 0.8)
+            known = excess[np.isfinite(excess)]
+        if known.size:
+            ends.append((f"λ = {strength:.3g}", known[-1], shades[rank]))
     loss = LOSS_NAMES[get_convention(groups[0][0].penalty.convention).training_loss]
-    ax.set(yscale="log", xlabel="epoch", ylabel=f"objective above its minimum, {loss} + penalty")
+    ax.set(yscale="log", xlabel="epoch", ylabel="objective above its minimum")
+    ax.set_title(f"objective: {loss}, and the penalty", loc="left", fontsize=10)
     ax.margins(x=0.0)
-    step = -(-len(ends) // _MOST_NAMED)
+    step = max(1, -(-len(ends) // _MOST_NAMED))
     label_ends(ax, sorted(ends, key=lambda end: end[1])[::step])
     return ax
 

@@ -29,3 +29,23 @@ def strict_factories():
 def no_synchronisation():
     """A context manager: ``with no_synchronisation(at_most=2)`` fails where a line reads from the device more often."""
     return no_synchronisation_in_loops
+
+
+@pytest.fixture
+def nothing_else_changes(monkeypatch):
+    """For pictures: no window, no setting, and no figure beyond those that are closed here, each of which is drawn."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    def refuse(*_, **__):
+        raise AssertionError("plt.show() was called")
+
+    monkeypatch.setattr(plt, "show", refuse)
+    before = dict(matplotlib.rcParams)
+    yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before

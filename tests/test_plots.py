@@ -15,12 +15,15 @@ import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib.collections import PolyCollection
+from pictures import lines
 
 import bayesreg as br
 from bayesreg import plots, runs
 from bayesreg.engines import ENGINES
 from bayesreg.plot_parts import as_drawn
 from bayesreg.posterior_summary import interval_bounds
+
+pytestmark = pytest.mark.usefixtures("nothing_else_changes")
 
 
 def design(num_rows=30, num_features=3, seed=0):
@@ -48,28 +51,6 @@ def by_hand(data, draws=60, chains=4, **stats):
         data=data,
         method="by hand",
     )
-
-
-@pytest.fixture(autouse=True)
-def nothing_else_changes(monkeypatch):
-    """No window, no setting, and no figure beyond those that a test closes here."""
-
-    def refuse(*_, **__):
-        raise AssertionError("plt.show() was called")
-
-    monkeypatch.setattr(plt, "show", refuse)
-    before = dict(matplotlib.rcParams)
-    yield
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
-
-
-def lines(ax, label):
-    found = [line for line in [*ax.lines, *ax.collections] if line.get_label() == label]
-    assert len(found) == 1, label
-    return found[0]
 
 
 def drawings():
@@ -311,28 +292,12 @@ def test_prior_and_penalty_need_one_known_scale(prior):
         plots.plot_prior_and_penalty(br.GaussianPrior(1.0), plt.figure().subplots(), noise_scale=1.0, num_rows=10)
 
 
-# --- loss against lambda
-
-
-def test_loss_against_lambda_in_any_order():
-    ax = plots.plot_loss_against_lambda([1.0, 0.01, 0.1], [3.0, 1.0, 2.0], [9.0, 8.0, 7.0])
-    train, _, test, *_ = ax.lines
-    np.testing.assert_array_equal(train.get_xydata(), [[0.01, 1.0], [0.1, 2.0], [1.0, 3.0]])
-    np.testing.assert_array_equal(test.get_ydata(), [8.0, 7.0, 9.0])
-    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
-    assert [text.get_text() for text in ax.texts] == ["smallest test loss 7 at λ = 0.1", "train", "test"]
-
-
-def test_a_lambda_of_zero_stands_apart():
-    ax = plots.plot_loss_against_lambda([0.0, 0.01, 1.0], [0.001, 1.0, 3.0], [7.0, 8.0, 9.0])
-    assert ax.lines[1].get_xdata()[0] < 0.01 and ax.lines[1].get_ydata().tolist() == [0.001]
-    assert ax.get_xticklabels()[0].get_text() == "0" and ax.get_xticks()[0] == ax.lines[1].get_xdata()[0]
-    assert ax.texts[0].get_text() == "smallest test loss 7 at λ = 0" and ax.get_yscale() == "log"
+# --- names at the ends of lines
 
 
 def test_names_at_line_ends_keep_apart():
     for ends in ([1.0, 1.0 + 1e-9], [1.0 + 1e-9, 1.0], [5.0, 5.0]):
-        ax = plots.plot_loss_against_lambda([0.1, 1.0], [0.0, ends[0]], [0.0, ends[1]])
+        ax = plots.plot_loss_against_lambda([1.0, 0.1], [0.0, ends[0]], [0.0, ends[1]])
         ax.figure.canvas.draw()
         boxes = [text.get_window_extent() for text in ax.texts[1:]]
         assert not boxes[0].overlaps(boxes[1])
@@ -340,30 +305,15 @@ def test_names_at_line_ends_keep_apart():
 
 def test_names_at_line_ends_follow_shared_limits():
     _, axes = plt.subplots(1, 2, sharey=True)
-    plots.plot_loss_against_lambda([0.1, 1.0], [1.0, 2.0], [3.0, 2.1], ax=axes[0])
-    plots.plot_loss_against_lambda([0.1, 1.0], [0.01, 500.0], [1000.0, 800.0], ax=axes[1])
+    plots.plot_loss_against_lambda([1.0, 0.1], [1.0, 2.0], [3.0, 2.1], ax=axes[0])
+    plots.plot_loss_against_lambda([1.0, 0.1], [0.01, 500.0], [1000.0, 800.0], ax=axes[1])
     axes[0].figure.canvas.draw()
     boxes = [text.get_window_extent() for text in axes[0].texts[1:]]
-    end = axes[0].transData.transform((1.0, 2.05))[1]
+    end = axes[0].transData.transform((0.1, 2.05))[1]
     assert np.mean([(box.y0 + box.y1) / 2 for box in boxes]) == pytest.approx(end, abs=3)
     assert not boxes[0].overlaps(boxes[1])
     axes[0].set_ylim(0.5, 1.5)  # the lines end above what is shown: their names stay at the edge
     assert axes[0].texts[2].get_window_extent().y0 == pytest.approx(axes[0].bbox.y1, abs=20)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (([0.1, -1.0], [1.0, 1.0], [1.0, 1.0]), "lambdas must be finite numbers of at least 0"),
-        (([0.1, np.inf], [1.0, 1.0], [1.0, 1.0]), "lambdas must be finite numbers of at least 0"),
-        (([0.0], [1.0], [1.0]), "one of them larger"),
-        (([0.1, 1.0], [1.0], [1.0, 1.0]), r"train_loss must have shape \(2,\), got \(1,\)"),
-        (([0.1, 1.0], [1.0, 2.0], [[1.0, 1.0]]), r"test_loss must have shape \(2,\), got \(1, 2\)"),
-    ],
-)
-def test_wrong_losses_are_refused(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        plots.plot_loss_against_lambda(*arguments)
 
 
 # --- diagnostics
@@ -471,39 +421,3 @@ def test_a_demonstration_shows_diagnostics_of_chains_only(method, monkeypatch, t
     monkeypatch.setattr(runs, "_write_figures", lambda folder, sampled, figures, name: shown.extend(figures))
     runs._draw_demonstration(tmp_path, part)
     assert ("diagnostics" in shown) == (method in {"gibbs", "hmc", "nuts", "pyro-nuts"})
-
-
-# --- training
-
-
-@pytest.mark.parametrize(
-    ("penalty", "test", "words"),
-    [
-        (br.L2(3.0, "torch-mse-mean"), True, ["train", "train + penalty", "test", "test + penalty"]),
-        (br.L1(0.1), False, ["train", "train + penalty"]),
-        (None, True, ["train", "test"]),
-    ],
-)
-def test_training_shows_the_history(penalty, test, words):
-    data = design().standardized()
-    run = br.train(data, penalty, epochs=3, test=data if test else None)
-    ax = plots.plot_training(run)
-    assert [line.get_label() for line in ax.lines] == words == [text.get_text() for text in ax.texts]
-    columns = [name.replace(" + penalty", "_objective") for name in words]
-    for line, column in zip(ax.lines, columns, strict=True):
-        column = column if column in run.history else f"{column}_loss"
-        np.testing.assert_array_equal(line.get_xydata(), run.history[["epoch", column]])
-    loss = (
-        "mean of (y − ŷ)²" if penalty is not None and penalty.convention == "torch-mse-mean" else "mean of (y − ŷ)²/2"
-    )
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", loss)
-    assert ax.get_title(loc="left") == ("no penalty" if penalty is None else repr(penalty))
-
-
-def test_training_names_a_sum_and_draws_where_it_is_told():
-    figure, ax = plt.subplots()
-    data = design().standardized()
-    run = br.train(data, br.L2(0.1, "torch-mse-sum"), epochs=2, batch_size=30)
-    assert plots.plot_training(run, ax) is ax and plt.get_fignums() == [figure.number]
-    assert ax.get_ylabel() == "sum of (y − ŷ)²"
-    plots.plot_map_against_fit(br.map_estimate(br.LinearRegression(br.GaussianPrior(1.0), 1.0), data), run)
