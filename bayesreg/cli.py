@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -18,12 +18,37 @@ from typer.core import TyperGroup
 
 import bayesreg
 from bayesreg import console as show
+from bayesreg import path_commands
+from bayesreg.command_options import (
+    BAD_INPUT,
+    INTERRUPTED,
+    Data,
+    Experiment,
+    Force,
+    Intercept,
+    Json,
+    Loc,
+    Noise,
+    Prior,
+    Relative,
+    Scale,
+    Seed,
+    Standardize,
+    Target,
+    finish,
+    folder_of,
+    number,
+    option,
+    print_json,
+    settings_from,
+    whole,
+)
 from bayesreg.engines import METHODS
 from bayesreg.flags import FLAGS, in_flags
-from bayesreg.run_directory import environment, new_run, strict_json
-from bayesreg.settings import RunSettings, check_seed, parse_scale, read_toml
+from bayesreg.run_directory import environment, new_run
+from bayesreg.settings import RunSettings, check_seed, parse_scale
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_SCALES = ("scale", "loc", "noise_scale")
 
 
 class _Commands(TyperGroup):
@@ -52,26 +77,6 @@ def _say(message: object) -> None:
     typer.echo(f"bayesreg: {' '.join(str(message).split())}", err=True)
 
 
-def _whole(text: str) -> int | str:
-    return _read(int, text)
-
-
-def _number(text: str) -> float | str:
-    return _read(float, text)
-
-
-def _read(kind: type, text: str) -> Any:
-    """Return a number; what is none goes on as it was typed, to the check that names what is accepted."""
-    try:
-        return kind(text)
-    except ValueError:
-        return text
-
-
-def _option(flag: str, help: str, parser: Any) -> Any:
-    return typer.Option(flag, help=help, parser=parser, metavar={_whole: "INTEGER", _number: "NUMBER"}[parser])
-
-
 app = typer.Typer(
     cls=_Commands,
     help="The prior behind a weight decay, the certificate that the fit is its MAP, and the rest of the posterior.",
@@ -79,24 +84,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder, and nothing else.")]
-Experiment = Annotated[
-    Path | None, typer.Argument(help="A TOML file with the options as keys; options given here win.")
-]
-Data = Annotated[str | None, typer.Option(help="CSV or Parquet file; 'diabetes' for the built-in data.")]
-Target = Annotated[str | None, typer.Option(help="The column to predict.")]
-Standardize = Annotated[bool | None, typer.Option(help="Work on mean 0, standard deviation 1 (default: yes).")]
-Prior = Annotated[str | None, typer.Option(help="gaussian (default), laplace or flat.")]
-Scale = Annotated[
-    str | None, typer.Option(help="Prior scale: 0.5, one a feature 0.5,0.1,..., or HalfNormal(1.0) to learn it.")
-]
-Loc = Annotated[str | None, typer.Option(help="Prior location: a number, or one a feature.")]
-Relative = Annotated[bool | None, typer.Option(help="Multiply the prior scale by the noise scale.")]
-Noise = Annotated[str | None, typer.Option(help="Noise scale: a number, or a distribution (default: HalfNormal(1.0)).")]
-Seed = Annotated[int | None, _option("--seed", "Seeds every random number (default: 0).", _whole)]
-Intercept = Annotated[bool | None, typer.Option(help="An unpenalised intercept (default: yes).")]
 
 
 def _version(wanted: bool) -> None:
@@ -117,16 +104,16 @@ def _every_command(
 @app.command()
 def convert(
     convention: Annotated[str, typer.Option(help="Whose penalty it is, such as torch-mse-mean or sklearn-lasso.")] = "",
-    l2: Annotated[float | None, _option("--l2", "L2 strength, as typed in that convention.", _number)] = None,
-    l1: Annotated[float | None, _option("--l1", "L1 strength, as typed in that convention.", _number)] = None,
+    l2: Annotated[float | None, option("--l2", "L2 strength, as typed in that convention.", number)] = None,
+    l1: Annotated[float | None, option("--l1", "L1 strength, as typed in that convention.", number)] = None,
     prior: Annotated[str, typer.Option(help="Instead of a penalty: gaussian or laplace.")] = "",
-    prior_scale: Annotated[float | None, _option("--prior-scale", "The scale of that prior.", _number)] = None,
-    noise_scale: Annotated[float | None, _option("--noise-scale", "Standard deviation of the noise.", _number)] = None,
-    rows: Annotated[int | None, _option("--rows", "Number of rows.", _whole)] = None,
+    prior_scale: Annotated[float | None, option("--prior-scale", "The scale of that prior.", number)] = None,
+    noise_scale: Annotated[float | None, option("--noise-scale", "Standard deviation of the noise.", number)] = None,
+    rows: Annotated[int | None, option("--rows", "Number of rows.", whole)] = None,
     target_scale: Annotated[
-        float | None, _option("--target-scale", "Standard deviation of the target (divisor n).", _number)
+        float | None, option("--target-scale", "Standard deviation of the target (divisor n).", number)
     ] = None,
-    steps_per_epoch: Annotated[int | None, _option("--steps-per-epoch", "Optimizer steps an epoch.", _whole)] = None,
+    steps_per_epoch: Annotated[int | None, option("--steps-per-epoch", "Optimizer steps an epoch.", whole)] = None,
     json: Json = False,
 ) -> None:
     """Say which prior a penalty strength stands for, and the same penalty in every other library's words."""
@@ -154,7 +141,7 @@ def convert(
         }
         for entry in found.entries
     ]
-    _print_json(
+    print_json(
         {
             "given": given | known,
             "prior": [{"kind": kind, "scale": scale} for kind, scale in found.scales.items()],
@@ -203,10 +190,10 @@ def doctor(json: Json = False) -> None:
         found |= {"torch": torch.__version__, "cuda": {"devices": devices, "why_none": why_no_cuda()}}
         failed = False
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         show.show_environment(show.console(), found)
-    _finish(not failed)
+    finish(not failed)
 
 
 @app.command()
@@ -223,11 +210,11 @@ def run(
     noise_scale: Noise = None,
     intercept: Intercept = None,
     method: Annotated[str | None, typer.Option(help=f"{METHODS[0]} (default), {', '.join(METHODS[1:])}.")] = None,
-    draws: Annotated[int | None, _option("--draws", "Draws a chain.", _whole)] = None,
+    draws: Annotated[int | None, option("--draws", "Draws a chain.", whole)] = None,
     tune: Annotated[
-        int | None, _option("--tune", "Warm-up steps a chain, at most; independent draws have none.", _whole)
+        int | None, option("--tune", "Warm-up steps a chain, at most; independent draws have none.", whole)
     ] = None,
-    chains: Annotated[int | None, _option("--chains", "Number of chains.", _whole)] = None,
+    chains: Annotated[int | None, option("--chains", "Number of chains.", whole)] = None,
     seed: Seed = None,
     device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:INDEX.")] = None,
     out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
@@ -237,17 +224,17 @@ def run(
     """Draw from the posterior of your own data; write draws, summaries, figures and a manifest."""
     settings = _settings(ctx)
     stages = show.Stages()
-    with new_run(_folder_of(settings), force=force) as written:
+    with new_run(folder_of(settings), force=force) as written:
         from bayesreg.runs import records, run_experiment
 
         sampled = run_experiment(settings, written, stages)
         written.manifest["seconds"] = stages.seconds
     if json:
         summaries = {units: records(table) for units, table in sampled.summaries.items()}
-        _print_json(written.manifest | {"out": settings.out, "summary": summaries})
+        print_json(written.manifest | {"out": settings.out, "summary": summaries})
     else:
         show.show_run(show.console(), sampled, settings.out)
-    _finish(not sampled.warnings)
+    finish(not sampled.warnings)
 
 
 @app.command()
@@ -275,12 +262,12 @@ def compare(
         scaled = rows.standardized() if settings.standardize else rows
         found = compare_routes(settings.model(), scaled, seed=settings.seed, progress=tell)
     if json:
-        _print_json({"command": "compare", "settings": settings.to_dict(), **found.to_dict()})
+        print_json({"command": "compare", "settings": settings.to_dict(), **found.to_dict()})
     else:
         out = show.console()
         show.show_comparison(out, found)
         show.explain_comparison(out, found)
-    _finish(found.passed)
+    finish(found.passed)
 
 
 @app.command()
@@ -301,37 +288,18 @@ def demo(
         written.manifest["seconds"] = stages.seconds
     if json:
         comparisons = {part.prior.kind: part.comparison.to_dict() for part in parts}
-        _print_json(written.manifest | {"out": out, "comparisons": comparisons})
+        print_json(written.manifest | {"out": out, "comparisons": comparisons})
     else:
         show.show_demo(show.console(), parts, out)
-    _finish(written.manifest["passed"])
+    finish(written.manifest["passed"])
+
+
+app.command()(path_commands.path)
+app.command()(path_commands.choose)
 
 
 def _settings(ctx: typer.Context) -> RunSettings:
-    experiment = ctx.params["experiment"]
-    table = read_toml(experiment) if experiment is not None else {}
-    given = {name: value for name, value in ctx.params.items() if value is not None}
-    for name in ("experiment", "force", "json"):
-        given.pop(name, None)
-    for name in ("scale", "loc", "noise_scale"):
-        if name in given:
-            given[name] = parse_scale(given[name], name)
-    return RunSettings.from_mapping(table | given)
-
-
-def _folder_of(settings: RunSettings) -> str:
-    if settings.out is None:
-        raise ValueError("out is missing: give the folder to write, --out FOLDER")
-    return settings.out
-
-
-def _finish(passed: bool) -> None:
-    if not passed:
-        raise typer.Exit(FAILED)
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(strict_json(document))
+    return settings_from(ctx, RunSettings, {name: partial(parse_scale, argument=name) for name in _SCALES})
 
 
 def main() -> None:

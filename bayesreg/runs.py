@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import pyro.distributions as dist
 from bayesreg.conventions import prior_for
 from bayesreg.data import RegressionData, load_diabetes
 from bayesreg.engines import ENGINES
+from bayesreg.figures import write_figures
 from bayesreg.model import LinearRegression
 from bayesreg.moments import Moments
 from bayesreg.penalties import L1, L2, Penalty
@@ -25,7 +25,7 @@ from bayesreg.priors import Prior
 from bayesreg.run_directory import Run, data_fingerprint, strict_json, write_posterior
 from bayesreg.sampling import sample
 from bayesreg.settings import RunSettings
-from bayesreg.warnings import ConvergenceWarning
+from bayesreg.warnings import convergence_warnings
 
 if TYPE_CHECKING:
     from bayesreg.comparison import Comparison
@@ -208,43 +208,13 @@ def _draw_diagnostics(folder: Path, sampled: Sampled, name: str = "") -> None:
 
 
 def _write_figures(folder: Path, sampled: Sampled, figures: Mapping[str, Callable[[], Any]], name: str = "") -> None:
-    """Write the figure, or the figures by kind, that each function draws; close what was opened, and nothing else.
-
-    A figure that cannot be drawn must not cost the draws: ``sampled.missing_figures`` says so. One that cannot be
-    written is an error like any other file's.
-    """
-    import matplotlib.pyplot as plt
-
-    @contextmanager
-    def optional(kind: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
-            sampled.missing_figures.append(f"{kind}{name} ({type(error).__name__}: {' '.join(str(error).split())})")
-
-    folder.mkdir(exist_ok=True)
-    before = set(plt.get_fignums())
-    try:
-        for kind, draw in figures.items():
-            drawn = {}
-            with optional(kind):
-                drawn = draw()
-            for part, figure in (drawn if isinstance(drawn, Mapping) else {kind: drawn}).items():
-                with optional(part):
-                    figure.savefig(folder / f"{part}{name}.png", dpi=150, bbox_inches="tight")
-    finally:
-        for figure in set(plt.get_fignums()) - before:
-            plt.close(figure)
+    sampled.missing_figures.extend(write_figures(folder, figures, name))
 
 
 def _sample(
     model: LinearRegression, data: RegressionData | Moments, method: str = "auto", **settings: Any
 ) -> tuple[Posterior, list[str]]:
     """Return a posterior, and what its convergence checks warned of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+    with convergence_warnings() as found:
         posterior = sample(model, data, method, progress=sys.stderr.isatty(), **settings)
-    found = [str(warning.message) for warning in caught if issubclass(warning.category, ConvergenceWarning)]
     return posterior, found

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bayesreg.engines import METHODS
 
@@ -32,6 +32,7 @@ _ACCEPTED = {
     "HalfNormal(1.0)",
     "noise_scale": "a positive number or a distribution such as HalfNormal(1.0)",
     "loc": "a finite number, or such numbers with commas between them (one a feature)",
+    "lambdas": "a positive number, or such numbers with commas between them",
 }
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -41,97 +42,45 @@ _NUMBERS = re.compile(rf"\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*")
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """What a run is told. A scale is a number, a list of numbers (one a feature) or a table that names a distribution.
+class DataSettings:
+    """What every command that reads data is told: the same keys in a TOML file and on the command line.
 
     Attributes:
         data: A CSV or Parquet file, or ``diabetes`` for the data that come with scikit-learn.
         target: The name of the target column.
         standardize: Whether features and target are to be brought to mean 0 and standard deviation 1 first.
-        prior: The prior of the weights: gaussian, laplace or flat.
-        scale: The scale of the prior, in the units of the data after ``standardize``.
-        loc: The location of the prior: a number or one number a feature.
-        relative_to_noise: Whether the prior's scale multiplies the noise scale.
-        noise_scale: The scale of the noise; on standardized data it is learned under HalfNormal(1.0) where not given.
-        intercept: Whether the model has an intercept.
-        method: The inference engine.
-        draws: Draws a chain; None leaves it to the engine, as for ``tune`` and ``chains``.
-        tune: Warm-up steps a chain.
-        chains: The number of chains.
-        seed: Seeds every random number of the run.
-        device: auto, cpu, cuda or cuda:INDEX.
-        out: The folder to write.
-
-    Example:
-        >>> RunSettings.from_mapping({"data": "diabetes", "prior": "laplace", "scale": 0.25}).noise_scale
-        {'distribution': 'HalfNormal', 'scale': 1.0}
     """
+
+    # The keys that are files, which may be given relative to the folder of a TOML file.
+    FILES: ClassVar[tuple[str, ...]] = ("data",)
 
     data: str
     target: str | None = None
     standardize: bool = True
-    prior: str = "gaussian"
-    scale: float | tuple[float, ...] | dict[str, Any] | None = None
-    loc: float | tuple[float, ...] = 0.0
-    relative_to_noise: bool = False
-    noise_scale: float | dict[str, Any] | None = None
-    intercept: bool = True
-    method: str = "auto"
-    draws: int | None = None
-    tune: int | None = None
-    chains: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    out: str | None = None
 
-    def __post_init__(self):
-        for name in ("standardize", "relative_to_noise", "intercept"):
-            _require(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
-        for name in ("data", "target", "device", "out"):
+    def _check_flags(self, *names: str) -> None:
+        for name in names:
+            require(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
+
+    def _check_texts(self, *names: str, optional: tuple[str, ...]) -> None:
+        for name in names:
             value = getattr(self, name)
-            given = isinstance(value, str) and value.strip() or (value is None and name in ("target", "out"))
-            _require(given, name, value, "a text that is not empty")
-        for name, accepted in (("prior", PRIORS), ("method", METHODS)):
-            _require_one_of(name, getattr(self, name), accepted)
-        for name, least in (("draws", 1), ("tune", 0), ("chains", 1)):
+            given = isinstance(value, str) and value.strip() or (value is None and name in optional)
+            require(given, name, value, "a text that is not empty")
+
+    def _check_counts(self, **least: int) -> None:
+        for name, smallest in least.items():
             value = getattr(self, name)
-            _require(value is None or _is_whole(value, least), name, value, f"a whole number of at least {least}")
-        check_seed(self.seed)
-        _require(
-            re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device), "device", self.device, "auto, cpu, cuda or cuda:INDEX"
-        )
-        self._check_target()
-        self._check_prior()
-        self._check_noise()
+            require(value is None or _is_whole(value, smallest), name, value, f"a whole number of at least {smallest}")
 
     def _check_target(self) -> None:
         if self.data == BUILT_IN_DATA:
-            _require(self.target is None, "target", self.target, f"left out: the {BUILT_IN_DATA} data have their own")
+            require(self.target is None, "target", self.target, f"left out: the {BUILT_IN_DATA} data have their own")
         else:
-            _require(self.target is not None, "target", self.target, "the name of the column to predict")
-
-    def _check_prior(self) -> None:
-        if self.prior == "flat":
-            _require(self.scale is None, "scale", self.scale, "left out: a flat prior has none")
-            _require(not self.relative_to_noise, "relative_to_noise", True, "left out: a flat prior has no scale")
-        else:
-            wanted = f"given: how large the weights may be under the {self.prior} prior, such as 0.5"
-            _require(self.scale is not None, "scale", self.scale, wanted)
-            object.__setattr__(self, "scale", _checked_scale("scale", self.scale, vector=True))
-        location = _checked_numbers("loc", self.loc, vector=True)
-        _require(location is not None, "loc", self.loc, "a finite number or a list of them, one a feature")
-        _require(self.prior != "flat" or location == 0.0, "loc", self.loc, "left out: a flat prior has none")
-        object.__setattr__(self, "loc", location)
-
-    def _check_noise(self) -> None:
-        if self.noise_scale is None:
-            wanted = "given where the data are not standardized: a number, or a distribution such as HalfNormal(10.0)"
-            _require(self.standardize, "noise_scale", None, wanted)
-            object.__setattr__(self, "noise_scale", dict(NOISE_OF_STANDARDIZED_DATA))
-        object.__setattr__(self, "noise_scale", _checked_scale("noise_scale", self.noise_scale, vector=False))
+            require(self.target is not None, "target", self.target, "the name of the column to predict")
 
     @classmethod
-    def from_mapping(cls, table: Mapping[str, Any]) -> RunSettings:
+    def from_mapping(cls, table: Mapping[str, Any]) -> Self:
         """Check a table of settings.
 
         Args:
@@ -158,10 +107,11 @@ class RunSettings:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     def to_toml(self) -> str:
-        """Return a TOML file that says the same from any folder: a path to the data is made absolute."""
+        """Return a TOML file that says the same from any folder: paths to data are made absolute."""
         table = self.to_dict()
-        if self.data != BUILT_IN_DATA:
-            table["data"] = str(Path(self.data).resolve())
+        for name in self.FILES:
+            if name in table and table[name] != BUILT_IN_DATA:
+                table[name] = str(Path(table[name]).resolve())
         return "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
 
     def load_data(self) -> RegressionData:
@@ -173,6 +123,82 @@ class RunSettings:
         from bayesreg.data import load_diabetes, read_table
 
         return load_diabetes() if self.data == BUILT_IN_DATA else read_table(self.data, target=self.target)
+
+
+@dataclass(frozen=True)
+class RunSettings(DataSettings):
+    """What a run is told. A scale is a number, a list of numbers (one a feature) or a table that names a distribution.
+
+    Attributes:
+        data: A CSV or Parquet file, or ``diabetes`` for the data that come with scikit-learn.
+        target: The name of the target column.
+        standardize: Whether features and target are to be brought to mean 0 and standard deviation 1 first.
+        prior: The prior of the weights: gaussian, laplace or flat.
+        scale: The scale of the prior, in the units of the data after ``standardize``.
+        loc: The location of the prior: a number or one number a feature.
+        relative_to_noise: Whether the prior's scale multiplies the noise scale.
+        noise_scale: The scale of the noise; on standardized data it is learned under HalfNormal(1.0) where not given.
+        intercept: Whether the model has an intercept.
+        method: The inference engine.
+        draws: Draws a chain; None leaves it to the engine, as for ``tune`` and ``chains``.
+        tune: Warm-up steps a chain.
+        chains: The number of chains.
+        seed: Seeds every random number of the run.
+        device: auto, cpu, cuda or cuda:INDEX.
+        out: The folder to write.
+
+    Example:
+        >>> RunSettings.from_mapping({"data": "diabetes", "prior": "laplace", "scale": 0.25}).noise_scale
+        {'distribution': 'HalfNormal', 'scale': 1.0}
+    """
+
+    prior: str = "gaussian"
+    scale: float | tuple[float, ...] | dict[str, Any] | None = None
+    loc: float | tuple[float, ...] = 0.0
+    relative_to_noise: bool = False
+    noise_scale: float | dict[str, Any] | None = None
+    intercept: bool = True
+    method: str = "auto"
+    draws: int | None = None
+    tune: int | None = None
+    chains: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    out: str | None = None
+
+    def __post_init__(self):
+        self._check_flags("standardize", "relative_to_noise", "intercept")
+        self._check_texts("data", "target", "device", "out", optional=("target", "out"))
+        for name, accepted in (("prior", PRIORS), ("method", METHODS)):
+            _require_one_of(name, getattr(self, name), accepted)
+        self._check_counts(draws=1, tune=0, chains=1)
+        check_seed(self.seed)
+        require(
+            re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device), "device", self.device, "auto, cpu, cuda or cuda:INDEX"
+        )
+        self._check_target()
+        self._check_prior()
+        self._check_noise()
+
+    def _check_prior(self) -> None:
+        if self.prior == "flat":
+            require(self.scale is None, "scale", self.scale, "left out: a flat prior has none")
+            require(not self.relative_to_noise, "relative_to_noise", True, "left out: a flat prior has no scale")
+        else:
+            wanted = f"given: how large the weights may be under the {self.prior} prior, such as 0.5"
+            require(self.scale is not None, "scale", self.scale, wanted)
+            object.__setattr__(self, "scale", _checked_scale("scale", self.scale, vector=True))
+        location = checked_numbers("loc", self.loc, vector=True)
+        require(location is not None, "loc", self.loc, "a finite number or a list of them, one a feature")
+        require(self.prior != "flat" or location == 0.0, "loc", self.loc, "left out: a flat prior has none")
+        object.__setattr__(self, "loc", location)
+
+    def _check_noise(self) -> None:
+        if self.noise_scale is None:
+            wanted = "given where the data are not standardized: a number, or a distribution such as HalfNormal(10.0)"
+            require(self.standardize, "noise_scale", None, wanted)
+            object.__setattr__(self, "noise_scale", dict(NOISE_OF_STANDARDIZED_DATA))
+        object.__setattr__(self, "noise_scale", _checked_scale("noise_scale", self.noise_scale, vector=False))
 
     def model(self) -> LinearRegression:
         """Make the model.
@@ -191,7 +217,7 @@ class RunSettings:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read the settings in a TOML file; its ``data`` and ``out`` are relative to the file's own folder.
+    """Read the settings in a TOML file; its ``data``, ``test`` and ``out`` are relative to the file's own folder.
 
     Args:
         path: The file.
@@ -209,7 +235,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"experiment must be a TOML file, got {str(path)!r}: {error.strerror}") from error
     except ValueError as error:  # of TOML or of UTF-8
         raise ValueError(f"{str(path)!r} is not a TOML file: {error}") from error
-    for key in ("data", "out"):
+    for key in ("data", "test", "out"):
         if isinstance(table.get(key), str) and table[key] not in ("", BUILT_IN_DATA):
             table[key] = str(path.parent / table[key])
     return table
@@ -224,16 +250,16 @@ def check_seed(seed: Any) -> None:
     Raises:
         ValueError: It is not a whole number from 0 to 2^63 - 1.
     """
-    _require(_is_whole(seed, 0) and seed <= LARGEST_SEED, "seed", seed, f"a whole number from 0 to {LARGEST_SEED}")
+    require(_is_whole(seed, 0) and seed <= LARGEST_SEED, "seed", seed, f"a whole number from 0 to {LARGEST_SEED}")
 
 
 def parse_scale(text: str, argument: str = "scale") -> float | tuple[float, ...] | dict[str, Any]:
-    """Read a scale or a location from the command line; nothing is evaluated.
+    """Read a scale, a location or strengths from the command line; nothing is evaluated.
 
     Args:
-        text: A number, numbers with commas between them, or (not for a location) a distribution such as
+        text: A number, numbers with commas between them, or (for a scale) a distribution such as
             ``HalfNormal(1.0)``.
-        argument: Which one it is: ``scale``, ``noise_scale`` or ``loc``.
+        argument: Which one it is: ``scale``, ``noise_scale``, ``loc`` or ``lambdas``.
 
     Returns:
         A number, numbers, or the table that names the distribution.
@@ -248,7 +274,7 @@ def parse_scale(text: str, argument: str = "scale") -> float | tuple[float, ...]
     if _NUMBERS.fullmatch(text):
         numbers = tuple(float(part) for part in text.split(","))
         return numbers if len(numbers) > 1 else numbers[0]
-    if argument != "loc" and (found := _DISTRIBUTION.fullmatch(text)):
+    if argument not in ("loc", "lambdas") and (found := _DISTRIBUTION.fullmatch(text)):
         return _distribution(found[1], [part.strip() for part in (found[2] or "").split(",")], argument)
     raise ValueError(f"{argument} must be {_ACCEPTED[argument]}, got {text!r}")
 
@@ -279,19 +305,19 @@ def _checked_scale(name: str, value: Any, vector: bool) -> Any:
     accepted = "a positive finite number" + (", a list of them (one a feature)" if vector else "")
     accepted += ' or a distribution such as {distribution = "HalfNormal", scale = 1.0}'
     if isinstance(value, Mapping):
-        _require("distribution" in value, name, dict(value), accepted)
+        require("distribution" in value, name, dict(value), accepted)
         for key, number in value.items():
-            if key not in ("distribution", "mask", "loc", "low") and _checked_numbers(key, number, False) is not None:
-                _require(number > 0, f"{name}: {key} of {value['distribution']}", number, "a positive number")
+            if key not in ("distribution", "mask", "loc", "low") and checked_numbers(key, number, False) is not None:
+                require(number > 0, f"{name}: {key} of {value['distribution']}", number, "a positive number")
         return dict(value)
-    numbers = _checked_numbers(name, value, vector)
-    _require(
+    numbers = checked_numbers(name, value, vector)
+    require(
         numbers is not None and min(numbers if isinstance(numbers, tuple) else (numbers,)) > 0, name, value, accepted
     )
     return numbers
 
 
-def _checked_numbers(name: str, value: Any, vector: bool) -> float | tuple[float, ...] | None:
+def checked_numbers(name: str, value: Any, vector: bool) -> float | tuple[float, ...] | None:
     """Return a finite number as a float, finite numbers as a tuple, and None for anything else."""
     many = isinstance(value, list | tuple)
     numbers = value if many else (value,)
@@ -305,13 +331,24 @@ def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _require(condition: Any, name: str, value: Any, accepted: str) -> None:
+def require(condition: Any, name: str, value: Any, accepted: str) -> None:
+    """Refuse a setting by its name, where the condition does not hold.
+
+    Args:
+        condition: What must be true.
+        name: The setting.
+        value: What was given.
+        accepted: What would do.
+
+    Raises:
+        ValueError: The condition does not hold.
+    """
     if not condition:
         raise ValueError(f"{name} must be {accepted}" + ("" if value is None else f", got {value!r}"))
 
 
 def _require_one_of(name: str, value: Any, accepted: tuple[str, ...]) -> None:
-    _require(value in accepted, name, value, f"one of {', '.join(_closest(str(value), list(accepted)))}")
+    require(value in accepted, name, value, f"one of {', '.join(_closest(str(value), list(accepted)))}")
 
 
 def _closest(word: str, accepted: list[str]) -> list[str]:

@@ -1,4 +1,10 @@
-"""The one warning category of the package."""
+"""The one warning category of the package, and how a command keeps what it says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class ConvergenceWarning(UserWarning):
@@ -17,3 +23,17 @@ class ConvergenceWarning(UserWarning):
             ...
         bayesreg.warnings.ConvergenceWarning: ...
     """
+
+
+@contextmanager
+def convergence_warnings() -> Iterator[list[str]]:
+    """Keep what convergence checks warn of in a block from being shown.
+
+    Yields:
+        A list that has the messages once the block has ended.
+    """
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        yield found
+    found += [str(warning.message) for warning in caught if issubclass(warning.category, ConvergenceWarning)]
