@@ -25,6 +25,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         # the whole lambda axis
         "penalty_path": ["Path", "path"],
         "cross_validation": ["CrossValidation", "cross_validate"],
+        "selection": ["Choice", "LambdaChoice", "choose_lambda"],
+        "choice_study": ["ChoiceStudy", "study_choice"],
         # penalised training, and the comparison of both roads
         "training": ["TrainingRun", "train"],
         "comparison": ["Comparison", "compare"],

@@ -101,7 +101,7 @@ class Path:
         """
         if self._noise_scale is not None:
             return self._noise_scale
-        return self._spectrum.likeliest_scales()[0]
+        return self.spectrum.likeliest_scales()[0]
 
     @cached_property
     def prior_scales(self) -> torch.Tensor:
@@ -205,16 +205,25 @@ class Path:
         Raises:
             TypeError: The path was made from moments.
         """
-        ridge = self._of_ridge("leave_one_out")
-        if not isinstance(self.data, RegressionData):
-            raise TypeError("leave_one_out needs rows (a RegressionData), and this path was made from Moments")
-        return torch.from_numpy(ridge.leave_one_out(self.data, self._design))
+        return torch.from_numpy(self._of_ridge("leave_one_out").leave_one_out(self._rows(), self._design))
+
+    def leave_one_out_rows(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each; l2, from rows."""
+        ridge = self._of_ridge("leave_one_out_rows")
+        residuals, freedom = ridge.leave_one_out_rows(self._rows(), self._design, index)
+        return torch.from_numpy(residuals), torch.from_numpy(freedom)
 
     @cached_property
-    def _spectrum(self) -> EvidenceSpectrum:
+    def spectrum(self) -> EvidenceSpectrum:
+        """The singular value decomposition of the centred columns."""
         if self._ridge is not None:
             return self._ridge.spectrum
         return fit_ridge(self._design, np.zeros(0)).spectrum
+
+    def _rows(self) -> RegressionData:
+        if not isinstance(self.data, RegressionData):
+            raise TypeError("leave-one-out needs rows (a RegressionData), and this path was made from Moments")
+        return self.data
 
     def _of_ridge(self, what: str) -> RidgeFits:
         if self._ridge is None:

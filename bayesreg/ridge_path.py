@@ -15,6 +15,7 @@ Heath and Wahba, Technometrics 21 (1979), for GCV.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,28 +96,39 @@ class RidgeFits:
         Returns:
             The errors; infinite where a row alone determines a direction.
         """
+        total = np.zeros(len(self.lambdas))
+        for residuals, _ in self._rows_left_out(data, design, self.shrinkage):
+            total += np.square(residuals).sum(axis=0)
+        return total / self.spectrum.num_rows
+
+    def leave_one_out_rows(
+        self, data: RegressionData, design: CentredDesign, index: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each."""
+        blocks = list(self._rows_left_out(data, design, self.shrinkage[index : index + 1]))
+        return tuple(np.concatenate([block[part][:, 0] for block in blocks]) for part in (0, 1))
+
+    def _rows_left_out(
+        self, data: RegressionData, design: CentredDesign, shrinkage: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
-        values = spectrum.singular_values.numpy()
-        to_left = spectrum.basis.numpy() / values
-        projections, kept = spectrum.projections.numpy(), 1.0 - self.shrinkage
+        to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
+        projections, kept = spectrum.projections.numpy(), 1.0 - shrinkage
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
-        total, step = np.zeros(len(self.lambdas)), max(1, _NUMBERS_AT_ONCE // max(len(self.lambdas), len(values)))
+        step = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1))
         for first in range(0, n, step):
             rows = slice(first, first + step)
             left = (data.features[rows] - design.feature_means) @ to_left
-            target = data.target[rows] - design.target_mean
             squares = np.square(left)
-            outside = 0.0 if full else target - left @ projections
-            free = 0.0 if full else np.maximum(1.0 - own - squares.sum(axis=1), 0.0)
-            residuals = (left * projections) @ kept.T
-            residuals += outside if full else outside[:, None]
-            freedom = squares @ kept.T
-            freedom += free if full else free[:, None]
+            residuals, freedom = (left * projections) @ kept.T, squares @ kept.T
+            if not full:
+                residuals += (data.target[rows] - design.target_mean - left @ projections)[:, None]
+                freedom += np.maximum(1.0 - own - squares.sum(axis=1), 0.0)[:, None]
             with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = residuals / freedom
-            total += np.square(np.where(np.isnan(ratio), np.inf, ratio)).sum(axis=0)
-        return total / n
+                left_out = residuals / freedom
+            yield np.where(np.isnan(left_out), np.inf, left_out), freedom
 
 
 def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:

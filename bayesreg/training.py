@@ -100,7 +100,7 @@ def train(
     penalty = Penalty() if penalty is None else penalty
     place = resolve_device(device)
     objective = TrainingObjective.of(penalty, rows, settings.batch_size, place)
-    _check_test(test, rows)
+    check_test(test, rows)
     given = None if start is None else _checked_start(start, rows.num_features, settings.intercept)
     loop = _Loop(rows, test, objective, penalty, settings, place)
     loop.start(given)
@@ -241,7 +241,7 @@ class _Loop:
         )
 
 
-def _check_test(test: RegressionData | None, data: RegressionData) -> None:
+def check_test(test: RegressionData | None, data: RegressionData) -> None:
     """Refuse test rows of other columns or in other units.
 
     Args:
