@@ -30,6 +30,8 @@ from bayesreg.threads import one_thread
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
 _GRADED = 1e4
+# Columns whose lengths differ by no more than the rounding of a length, as standardised ones do, are of one length.
+_OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
 # How far beyond the singular values' range the log of a ratio of scales is looked for.
 _RATIO_REACH = 12.0
 _NUMBERS_AT_ONCE = 2_000_000
@@ -348,6 +350,8 @@ def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np
     left, values, right = scipy.linalg.svd(design / lengths, full_matrices=False, check_finite=False)
     keep = values > max(num_rows, design.shape[1]) * np.finfo(np.float64).eps * (values[0] if values.size else 0.0)
     left, values, right = left[:, keep], values[keep], right[keep]
+    if lengths.max() <= lengths.min() * (1.0 + _OF_ONE_LENGTH):
+        return left, values * lengths[0], right.T
     rescaled = (values[:, None] * right * lengths).T  # (d, r): design = left @ rescaled.T
     if lengths.max() <= _GRADED * lengths.min() or values.size == 0:
         basis, values, rotation = scipy.linalg.svd(rescaled, full_matrices=False, check_finite=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal
@@ -25,10 +26,12 @@ from bayesreg.priors import Prior
 from bayesreg.ridge_path import RidgeFits, fit_ridge
 from bayesreg.standardization import Standardization
 from bayesreg.strengths import scale_from_strength
+from bayesreg.threads import one_thread
 from bayesreg.warnings import ConvergenceWarning
 
 KINDS = ("l2", "l1", "elasticnet")
 _NUM_LAMBDAS = 100
+_LARGE = 1000
 # The smallest strength by default, as a share of the largest: as far as the fit still changes.
 _SHARE, _SHARE_WITH_FEW_ROWS = 1e-3, 1e-2
 # Ridge shrinks directions: from well above the longest one's strength to well below the shortest one's.
@@ -213,12 +216,10 @@ class Path:
         residuals, freedom = ridge.leave_one_out_rows(self._rows(), self._design, index)
         return torch.from_numpy(residuals), torch.from_numpy(freedom)
 
-    @cached_property
+    @property
     def spectrum(self) -> EvidenceSpectrum:
         """The singular value decomposition of the centred columns."""
-        if self._ridge is not None:
-            return self._ridge.spectrum
-        return fit_ridge(self._design, np.zeros(0)).spectrum
+        return self._design.spectrum
 
     def _rows(self) -> RegressionData:
         if not isinstance(self.data, RegressionData):
@@ -345,6 +346,12 @@ def path(
 
 def fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     """Return the fits at strengths in any order, as arrays."""
+    # Small operations, for which the BLAS's threads wait, and long ones over large matrices.
+    with one_thread() if design.num_features < _LARGE else nullcontext():
+        return _fit_all(design, kind, lambdas, l1_ratio)
+
+
+def _fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     if kind == "l2":
         return fit_ridge(design, lambdas)
     order = np.argsort(-lambdas, kind="stable")
@@ -363,7 +370,7 @@ def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.nda
         first = largest / l1_ratio or 1.0
         share = _SHARE if design.num_rows > design.num_features else _SHARE_WITH_FEW_ROWS
         return np.geomspace(first, share * first, _NUM_LAMBDAS)
-    squares = np.square(fit_ridge(design, np.zeros(0)).spectrum.singular_values.numpy()) / design.num_rows
+    squares = np.square(design.spectrum.singular_values.numpy()) / design.num_rows
     if not squares.size:
         return np.geomspace(1.0, _SHARE, _NUM_LAMBDAS)
     last = max(squares.min(), _LEAST_OF_SPECTRUM * squares.max()) / _BEYOND_SPECTRUM
