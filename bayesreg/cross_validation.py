@@ -21,9 +21,10 @@ from sklearn.model_selection import KFold
 from bayesreg.arrays import check_whole_number
 from bayesreg.centred_design import CentredDesign, centred_design
 from bayesreg.data import RegressionData, require_rows
+from bayesreg.lambdas import checked_lambdas, checked_ratio, default_lambdas
 from bayesreg.lasso_path import LARGEST_GAP
 from bayesreg.moments import Moments
-from bayesreg.penalty_path import checked_lambdas, checked_ratio, default_lambdas, fit_all
+from bayesreg.penalty_path import fit_all
 from bayesreg.row_sums import RowSums, sum_up_parts
 from bayesreg.warnings import ConvergenceWarning
 

@@ -14,10 +14,11 @@ import torch
 
 from bayesreg.cross_validation import CrossValidation, cross_validate, smallest
 from bayesreg.data import RegressionData, require_rows
+from bayesreg.lambdas import checked_ratio
 from bayesreg.leave_one_out import LeaveOneOut, leave_one_out, with_importance_sampling
 from bayesreg.model import LinearRegression
 from bayesreg.moments import Moments, as_moments
-from bayesreg.penalty_path import Path, checked_ratio, path
+from bayesreg.penalty_path import Path, path
 from bayesreg.posterior import Posterior
 from bayesreg.priors import GaussianPrior, LaplacePrior
 from bayesreg.sampling import sample
