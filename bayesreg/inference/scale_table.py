@@ -96,6 +96,22 @@ class ScaleTable:
         self._start = start
         self._refine()
 
+    def nodes(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return the nodes and their probabilities: expectations over the scales by the rule that gave the evidence.
+
+        Returns:
+            The learned scales ``(nodes,)`` by name, and probabilities ``(nodes,)`` that sum to 1.
+        """
+        rows, columns = self._values.shape
+        outer = self._outer_lower + self._outer_step * torch.arange(rows, **self._like)
+        inner = self._lower.unsqueeze(-1) + self._steps.unsqueeze(-1) * torch.arange(columns, **self._like)
+        log_masses = self._values.clone()
+        log_masses[:, [0, -1]] -= math.log(2.0)
+        if self._both:
+            log_masses[[0, -1]] -= math.log(2.0)
+        scales = self._scales(outer.unsqueeze(-1).expand_as(inner), inner)
+        return {name: values.flatten() for name, values in scales.items()}, log_masses.flatten().softmax(0)
+
     def propose(
         self, size: int, generators: Sequence[torch.Generator]
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
