@@ -52,7 +52,7 @@ def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None)
         mean, sd = weight_moments(grid.spectrum, noise, torch.full_like(noise, prior_scale))
         point = _summaries(NormalMixtures(probabilities, mean.mT, sd.mT), interval, within)
         point["noise_scale"] = probabilities @ noise
-        point["log_evidence"] = torch.tensor(table.log_evidence, dtype=torch.float64)
+        point["log_evidence"] = torch.tensor(table.log_evidence, dtype=torch.float64, device="cpu")
         points.append(point)
         if not table.evidence_error < table.allowed_error:
             missed.append(f"{table.evidence_error:.1g} nats at {prior_scale:.3g} (threshold {table.allowed_error:.1g})")
@@ -66,7 +66,7 @@ def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None)
 
 
 def _noise_known(grid: PriorGrid, interval: float, within: torch.Tensor | None) -> dict[str, Any]:
-    prior_scales = torch.tensor(grid.prior_scales, dtype=torch.float64)
+    prior_scales = torch.tensor(grid.prior_scales, dtype=torch.float64, device="cpu")
     noise = torch.full_like(prior_scales, float(grid.model(1.0).noise_scale))
     mean, sd = (values.unsqueeze(-1) for values in weight_moments(grid.spectrum, noise, prior_scales))
     found = _summaries(NormalMixtures(torch.ones_like(mean), mean, sd), interval, within)

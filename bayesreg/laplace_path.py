@@ -2,9 +2,12 @@
 
 At each scale independent draws by rejection where ``bayesreg.sample(method="auto")`` has them. The scales that are left
 go through two-block Gibbs sampling together, all chains in one batch (`bayesreg.inference.gibbs.run_at_scales`): they
-differ by a factor only, and a scan costs little more for a hundred scales than for one. Those whose effective sample
-size is too small are done again, with four times the scans, twice at most. Where a scan is dear (many features, and
-more rows), it is HMC, a scale at a time.
+differ by a factor only, and large batches take a fraction of the time of small ones. Those whose effective sample size
+is too small are done again, with four times the scans, twice at most. Where a scan is dear (many features, and more
+rows), it is HMC, a scale at a time.
+
+Chains are judged by the ESS of bulk and tails of each weight, and of a learned noise scale. What differs between chains
+counts against it, so that of m chains an ESS of E bounds R-hat: R-hat^2 - 1 <= m / E.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from bayesreg.inference.engine import EngineCannot
 from bayesreg.inference.progress import progress_bar
 from bayesreg.isolation import chain_seed
 from bayesreg.ranks import quantile
-from bayesreg.sampling import LARGEST_R_HAT, SMALLEST_ESS, candidates
+from bayesreg.sampling import SMALLEST_ESS, candidates
 from bayesreg.threads import in_parallel
 from bayesreg.warnings import ConvergenceWarning
 
@@ -35,14 +38,14 @@ if TYPE_CHECKING:
 
 _INDEPENDENT_CHAINS = 4
 # Gibbs: chains at a scale, scans before the draws, and what each round makes: draws a chain as a share of the effective
-# draws that are asked for, and scans from one draw to the next.
+# draws that are aimed at, and scans from one draw to the next. It is enough when the ESS is so large a share of them.
 _GIBBS_CHAINS, _TUNE = 16, 50
-_ROUNDS = ((0.125, 1), (0.5, 1), (0.5, 4))
+_ROUNDS, _ENOUGH = ((0.125, 1), (0.5, 1), (0.5, 4)), 0.5
 # Numbers that the draws of one batch may take: 256 MB.
 _NUMBERS_HELD = 2**25
 # A scan costs r^2 d; above this rank HMC, d^2 a step, is sooner done where it mixes.
 _LARGEST_RANK = 100
-_FEWEST_HMC_DRAWS = 50  # a chain: fewer, and the chains' own noise hides what R-hat is to tell
+_FEWEST_HMC_DRAWS = 50  # a chain: of fewer, an ESS cannot be told
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def laplace_path(
         for share, thin in _ROUNDS:
             if batch:
                 points |= _together(grid, batch, wanted, max(4, math.ceil(share * draws)), thin, seed)
-            batch = [index for index in batch if not points[index]["ess"] >= draws]
+            batch = [index for index in batch if not points[index]["ess"] >= _ENOUGH * draws]
         for _ in range(sum(points[index]["engines"] == "gibbs" for index in points)):
             advance()
     found = [points[index] for index in range(len(grid))]
@@ -155,33 +158,27 @@ def _summaries(
         found["probability_near_zero"] = (weights.abs() <= wanted.within).double().mean((0, 1))
     found["noise_scale"] = noise.mean()
     log_evidence = math.nan if result is None or result.log_evidence is None else result.log_evidence
-    found["log_evidence"] = torch.tensor(log_evidence, dtype=torch.float64)
+    found["log_evidence"] = torch.tensor(log_evidence, dtype=torch.float64, device="cpu")
     if ENGINES[engine].independent:
         number = weights.shape[0] * weights.shape[1]
         found["mcse_mean"] = sd / math.sqrt(number)
-        found["ess"] = torch.tensor(float(number), dtype=torch.float64)
-        found["r_hat"] = torch.tensor(1.0, dtype=torch.float64)
+        found["ess"] = torch.tensor(float(number), dtype=torch.float64, device="cpu")
     else:
         judged = torch.cat([weights, noise.unsqueeze(-1)], -1) if noise.ndim else weights
-        error, bulk, tail, r_hat = diagnose(
-            judged, Chains.mcse_mean, Chains.ess_bulk, Chains.ess_tail, Chains.lasting_r_hat
-        )
+        error, bulk, tail = diagnose(judged, Chains.mcse_mean, Chains.ess_bulk, Chains.ess_tail)
         found["mcse_mean"] = error[: weights.shape[-1]]
-        found["ess"], found["r_hat"] = torch.minimum(bulk, tail).amin(), r_hat.amax()
+        found["ess"] = torch.minimum(bulk, tail).amin()
     return found | {"engines": engine}
 
 
 def _warn(grid: PriorGrid, points: Sequence[Mapping[str, Any]]) -> None:
-    """Warn once a cause: the prior scales, the numbers found there and the threshold."""
-    scales = grid.prior_scales
-    short = [(scale, float(point["ess"])) for scale, point in zip(scales, points, strict=True)
-             if point["engines"] != "rejection" and not point["ess"] >= SMALLEST_ESS]  # fmt: skip
-    apart = [(scale, float(point["r_hat"])) for scale, point in zip(scales, points, strict=True)
-             if not point["r_hat"] <= LARGEST_R_HAT]  # fmt: skip
-    for name, found, digits, threshold in (
-        ("the ESS", short, ".0f", SMALLEST_ESS),
-        ("R-hat, the noise of short chains left out,", apart, ".4f", LARGEST_R_HAT),
-    ):
-        if found:
-            where = ", ".join(f"{value:{digits}} at prior scale {scale:.4g}" for scale, value in found)
-            warnings.warn(f"{name} is {where} (threshold {threshold}): raise draws", ConvergenceWarning, stacklevel=4)
+    """Warn of the prior scales at which chains know too little, with what was found and the threshold."""
+    judged = zip(grid.prior_scales, points, strict=True)
+    found = [
+        f"{float(point['ess']):.0f} at prior scale {prior_scale:.4g}"
+        for prior_scale, point in judged
+        if not (ENGINES[point["engines"]].independent or point["ess"] >= SMALLEST_ESS)
+    ]
+    if found:
+        message = f"the smallest ESS is {', '.join(found)} (threshold {SMALLEST_ESS}): raise draws"
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)

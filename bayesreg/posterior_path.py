@@ -42,7 +42,7 @@ _FEWEST_DRAWS = 100
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PosteriorPath:
-    """The posterior at each of k prior scales, feature by feature; float64 tensors on the CPU, in the units of the data.
+    """The posterior at each of k prior scales, feature by feature: float64 tensors on the CPU, in the data's units.
 
     Attributes:
         kind: ``"l2"``, a Gaussian prior, or ``"l1"``, a Laplace prior.
@@ -59,9 +59,8 @@ class PosteriorPath:
         noise_scale: The noise scale, known or its posterior mean, ``(k,)``.
         log_evidence: log p(y) in nats ``(k,)``; NaN where the engine does not know it.
         engines: How each point was had: ``"exact"``, or the name of an engine of `bayesreg.sample`.
-        ess: The smallest effective sample size, of bulk and tails, at each point ``(k,)``; None where no draws were
-            made.
-        r_hat: The largest R-hat, the noise of short chains left out, ``(k,)``; 1 for independent draws; None likewise.
+        ess: The smallest effective sample size, of bulk and tails, at each point ``(k,)``, chains that differ counted
+            against it; None where no draws were made.
         mcse_mean: The Monte Carlo standard errors of the means ``(k, d)``; None likewise.
         interval: The bands' probability.
         within: The distances from zero ``(d,)``, or None.
@@ -82,7 +81,6 @@ class PosteriorPath:
     log_evidence: torch.Tensor
     engines: tuple[str, ...]
     ess: torch.Tensor | None
-    r_hat: torch.Tensor | None
     mcse_mean: torch.Tensor | None
     interval: float
     within: torch.Tensor | None
@@ -91,7 +89,8 @@ class PosteriorPath:
     def __repr__(self) -> str:
         counts = {name: self.engines.count(name) for name in dict.fromkeys(self.engines)}
         by = ", ".join(f"{count} by {name}" for name, count in counts.items())
-        return f"PosteriorPath({self.kind}: {len(self.prior_scales)} prior scales x {len(self.feature_names)} weights; {by})"
+        num_points, num_features = self.mean.shape
+        return f"PosteriorPath({self.kind}: {num_points} prior scales x {num_features} weights; {by})"
 
     def to_frame(self) -> pd.DataFrame:
         """Return a long table: a row for each prior scale and feature.
@@ -100,7 +99,7 @@ class PosteriorPath:
             Columns ``prior_scale``, ``lambda`` (where the noise is known), ``feature``, ``mean``, ``median``, ``sd``,
             the bands as ``eti_90%_lower`` and ``eti_90%_upper`` (by their probability), ``mode`` and
             ``probability_near_zero`` where there are any, ``noise_scale``, ``log_evidence``, ``engine``, and of draws
-            ``mcse_mean``, ``ess`` and ``r_hat``.
+            ``mcse_mean`` and ``ess``.
         """
         import pandas as pd
 
@@ -122,7 +121,6 @@ class PosteriorPath:
             "engine": np.repeat(self.engines, num_features),
             "mcse_mean": self.mcse_mean,
             "ess": self.ess,
-            "r_hat": self.r_hat,
         }
         for name, values in columns.items():
             if isinstance(values, torch.Tensor):
@@ -161,7 +159,8 @@ def posterior_path(
         prior_scales: The scales t or b, ``(k,)``, positive, in any order.
         noise_scale: The noise's standard deviation s: a number (known) or a Pyro distribution (learned), as for
             `LinearRegression`.
-        draws: Effective draws at each scale of a Laplace prior, at least 100; None: 1,000.
+        draws: Effective draws aimed at, for each scale of a Laplace prior, at least 100; None: 1,000. Independent draws
+            are as many; chains go on until their effective sample size is half of it, up to 40 times as many scans.
         interval: The bands' probability: equal-tailed.
         within: A distance from zero, or one a feature ``(d,)``, in the units of the weights: the probability to be at
             most that far away is computed.
@@ -172,7 +171,7 @@ def posterior_path(
 
     Returns:
         The `PosteriorPath`. A `ConvergenceWarning` names the prior scales at which the effective sample size is below
-        400, R-hat above 1.01, or the evidence not converged.
+        400, or the evidence not converged.
 
     Raises:
         TypeError: An argument of the wrong type; data that are neither rows nor `Moments`.
@@ -207,8 +206,8 @@ def posterior_path(
             found = gaussian_path(grid, interval, distances) | {"engines": ("exact",) * len(scales)}
         else:
             found = laplace_path(grid, draws, interval, distances, seed, progress)
-        found["mode"] = found["mean"] if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)
-    nothing = dict.fromkeys(("probability_near_zero", "ess", "r_hat", "mcse_mean"))
+        found["mode"] = found["mean"].clone() if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)
+    nothing = dict.fromkeys(("probability_near_zero", "ess", "mcse_mean"))
     return PosteriorPath(
         kind=kind,
         prior_scales=torch.from_numpy(scales.copy()),
