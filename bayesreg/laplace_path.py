@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 _INDEPENDENT_CHAINS = 4
 # Gibbs: chains at a scale, scans before the draws, and what each round makes: draws a chain as a share of the effective
-# draws that are aimed at, and scans from one draw to the next. It is enough when the ESS is so large a share of them.
+# draws that are aimed at, and scans from one draw to the next. An ESS of so large a share of them is enough, where it
+# is enough to be trusted.
 _GIBBS_CHAINS, _TUNE = 16, 50
 _ROUNDS, _ENOUGH = ((0.125, 1), (0.5, 1), (0.5, 4)), 0.5
 # Numbers that the draws of one batch may take: 256 MB.
@@ -85,7 +86,7 @@ def laplace_path(
         for share, thin in _ROUNDS:
             if batch:
                 points |= _together(grid, batch, wanted, max(4, math.ceil(share * draws)), thin, seed)
-            batch = [index for index in batch if not points[index]["ess"] >= _ENOUGH * draws]
+            batch = [index for index in batch if not points[index]["ess"] >= max(_ENOUGH * draws, SMALLEST_ESS)]
         for _ in range(sum(points[index]["engines"] == "gibbs" for index in points)):
             advance()
     found = [points[index] for index in range(len(grid))]

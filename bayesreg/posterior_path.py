@@ -148,8 +148,8 @@ def posterior_path(
 
     Under a Gaussian prior no draws are made: with the noise known a weight is Normal, with the noise learned a mixture
     of Normals over the noise scale, whose quantiles are solved for. Under a Laplace prior the posterior is drawn from,
-    by rejection where ``sample(method="auto")`` takes it, with the same draws for a seed; else by Gibbs sampling with a
-    prior scale a chain; by HMC above 100 features that the rows determine.
+    by rejection where ``sample(method="auto")`` takes it, else by Gibbs sampling with a prior scale a chain, and by HMC
+    above 100 features that the rows determine.
 
     Args:
         data: Rows or `Moments`.
@@ -160,7 +160,8 @@ def posterior_path(
         noise_scale: The noise's standard deviation s: a number (known) or a Pyro distribution (learned), as for
             `LinearRegression`.
         draws: Effective draws aimed at, for each scale of a Laplace prior, at least 100; None: 1,000. Independent draws
-            are as many; chains go on until their effective sample size is half of it, up to 40 times as many scans.
+            are as many; chains go on until their effective sample size is half of it, and 400, or their scans are 40
+            times as many.
         interval: The bands' probability: equal-tailed.
         within: A distance from zero, or one a feature ``(d,)``, in the units of the weights: the probability to be at
             most that far away is computed.
@@ -187,8 +188,8 @@ def posterior_path(
         >>> path.to_frame().query("feature == 'bmi'")[["lambda", "mean", "sd"]].round(2)
             lambda  mean    sd
         2     0.01  0.32  0.04
-        12    0.10  0.29  0.04
-        22    1.00  0.16  0.02
+        12    0.10  0.30  0.04
+        22    1.00  0.19  0.03
     """
     if kind not in PRIORS:
         raise ValueError(f"kind must be one of {', '.join(PRIORS)}, got {kind!r}")
