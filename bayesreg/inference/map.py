@@ -191,6 +191,7 @@ class _ModeProblem:
 
     def __init__(self, model: LinearRegression, moments: Moments, spectrum: EvidenceSpectrum | None = None):
         self.model, self.moments = model, moments
+        self.learned_noise = model.learned_scales.get("noise_scale")
         prior, num_features = model.prior, moments.num_features
         self.scales, self.loc = prior.scales(num_features), prior.locations(num_features)
         self.spectrum = spectrum or EvidenceSpectrum.of(moments, self.scales, self.loc)
@@ -251,10 +252,9 @@ class _ModeProblem:
 
     def log_noise_prior(self, noise_scale: float) -> float:
         """Return log p(s), 0 for known noise."""
-        learned = self.model.learned_scales.get("noise_scale")
-        if learned is None:
+        if self.learned_noise is None:
             return 0.0
-        return float(learned.log_prior(torch.tensor(noise_scale, dtype=torch.float64, device="cpu")))
+        return float(self.learned_noise.log_prior(torch.tensor(noise_scale, dtype=torch.float64, device="cpu")))
 
     def ceiling(self, log_scales: np.ndarray) -> np.ndarray:
         """Return upper bounds of the joint log density at log s: the best fit and the best prior density at once."""
@@ -265,7 +265,7 @@ class _ModeProblem:
         best_fit = 0.5 * self.spectrum.residual / noise.square()
         likelihood = -self.moments.num_rows * (0.5 * math.log(2 * math.pi) + noise.log()) - best_fit
         best_prior = prior.log_density(torch.zeros_like(scale), scale)
-        return (likelihood + best_prior + self.model.learned_scales["noise_scale"].log_prior(noise)).numpy()
+        return (likelihood + best_prior + self.learned_noise.log_prior(noise)).numpy()
 
     def profile(self, log_scale: float) -> float:
         """Return h(s) at log s."""
@@ -283,7 +283,7 @@ class _ModeProblem:
             slope += float(prior.derivatives(deviation, effective)[2])
         with torch.enable_grad():
             at = torch.tensor(scale, dtype=torch.float64, device="cpu", requires_grad=True)
-            density = self.model.learned_scales["noise_scale"].log_prior(at)
+            density = self.learned_noise.log_prior(at)
             slope += scale * float(torch.autograd.grad(density, at)[0]) if density.requires_grad else 0.0
         return slope
 
@@ -294,7 +294,7 @@ def _best_noise_scale(model: LinearRegression, problem: _ModeProblem) -> float:
     problem.spectrum.require_residual()
     _require_mode(model, problem)
     spread = math.sqrt(moments.Syy / moments.num_rows) or 1.0
-    support = model.learned_scales["noise_scale"].distribution.support
+    support = problem.learned_noise.distribution.support
     lower, upper = math.log(spread) - _FARTHEST, math.log(spread) + _FARTHEST
     if float(support.lower_bound) > 0.0:
         lower = math.log(float(support.lower_bound)) + _INSIDE
@@ -334,7 +334,7 @@ def _require_mode(model: LinearRegression, problem: _ModeProblem) -> None:
     if model.prior.relative_to_noise:
         # The prior shrinks with the noise, so that only weights at its centre keep their density.
         interpolates = interpolates and not bool(problem.spectrum.projections.any())
-    if not interpolates or float(model.learned_scales["noise_scale"].distribution.support.lower_bound) > 0.0:
+    if not interpolates or float(problem.learned_noise.distribution.support.lower_bound) > 0.0:
         return
     heights = [
         -(problem.moments.num_rows + (problem.moments.num_features if model.prior.relative_to_noise else 0)) * u

@@ -97,20 +97,22 @@ class ScaleTable:
         self._refine()
 
     def nodes(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Return the nodes and their probabilities: expectations over the scales by the rule that gave the evidence.
+        """Return nodes and their probabilities: as few a row as still give the evidence to what is allowed.
 
         Returns:
             The learned scales ``(nodes,)`` by name, and probabilities ``(nodes,)`` that sum to 1.
         """
-        rows, columns = self._values.shape
-        outer = self._outer_lower + self._outer_step * torch.arange(rows, **self._like)
-        inner = self._lower.unsqueeze(-1) + self._steps.unsqueeze(-1) * torch.arange(columns, **self._like)
-        log_masses = self._values.clone()
-        log_masses[:, [0, -1]] -= math.log(2.0)
-        if self._both:
-            log_masses[[0, -1]] -= math.log(2.0)
-        scales = self._scales(outer.unsqueeze(-1).expand_as(inner), inner)
-        return {name: values.flatten() for name, values in scales.items()}, log_masses.flatten().softmax(0)
+        values, stride = self._values, 1
+        while values.shape[1] > 3:
+            coarser = values[:, ::2] + math.log(2.0)
+            if not abs(self._integral(coarser) - self.log_evidence) < self.allowed_error:
+                break
+            values, stride = coarser, 2 * stride
+        row, column = (torch.arange(count, **self._like) for count in values.shape)
+        inner = self._lower.unsqueeze(-1) + self._steps.unsqueeze(-1) * stride * column
+        outer = (self._outer_lower + self._outer_step * row).unsqueeze(-1).expand_as(inner)
+        terms = _halved_ends(_halved_ends(values).mT).mT if self._both else _halved_ends(values)
+        return {name: at.flatten() for name, at in self._scales(outer, inner).items()}, terms.flatten().softmax(0)
 
     def propose(
         self, size: int, generators: Sequence[torch.Generator]
@@ -391,8 +393,13 @@ class _Rows:
         )
 
 
-def _log_trapezoid(values: torch.Tensor) -> torch.Tensor:
-    """Return the log of the trapezoidal rule's sum along the last axis, at steps of 1."""
+def _halved_ends(values: torch.Tensor) -> torch.Tensor:
+    """Return the logs of the trapezoidal rule's terms along the last axis, at steps of 1."""
     values = values.clone()
     values[..., [0, -1]] -= math.log(2.0)
-    return values.logsumexp(-1)
+    return values
+
+
+def _log_trapezoid(values: torch.Tensor) -> torch.Tensor:
+    """Return the log of their sum."""
+    return _halved_ends(values).logsumexp(-1)
