@@ -97,22 +97,19 @@ class ScaleTable:
         self._refine()
 
     def nodes(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Return nodes and their probabilities: as few a row as still give the evidence to what is allowed.
+        """Return nodes, the learned scales ``(nodes,)`` by name, and their probabilities ``(nodes,)``.
 
-        Returns:
-            The learned scales ``(nodes,)`` by name, and probabilities ``(nodes,)`` that sum to 1.
+        As few a row as still give the evidence to what is allowed.
         """
-        values, stride = self._values, 1
-        while values.shape[1] > 3:
-            coarser = values[:, ::2] + math.log(2.0)
-            if not abs(self._integral(coarser) - self.log_evidence) < self.allowed_error:
+        for stride in (8, 4, 2, 1):
+            values = self._values[:, ::stride] + math.log(stride)
+            if abs(self._integral(values) - self.log_evidence) < self.allowed_error:
                 break
-            values, stride = coarser, 2 * stride
         row, column = (torch.arange(count, **self._like) for count in values.shape)
         inner = self._lower.unsqueeze(-1) + self._steps.unsqueeze(-1) * stride * column
-        outer = (self._outer_lower + self._outer_step * row).unsqueeze(-1).expand_as(inner)
+        scales = self._scales((self._outer_lower + self._outer_step * row).unsqueeze(-1).expand_as(inner), inner)
         terms = _halved_ends(_halved_ends(values).mT).mT if self._both else _halved_ends(values)
-        return {name: at.flatten() for name, at in self._scales(outer, inner).items()}, terms.flatten().softmax(0)
+        return {name: at.flatten() for name, at in scales.items()}, terms.flatten().softmax(0)
 
     def propose(
         self, size: int, generators: Sequence[torch.Generator]
@@ -395,9 +392,7 @@ class _Rows:
 
 def _halved_ends(values: torch.Tensor) -> torch.Tensor:
     """Return the logs of the trapezoidal rule's terms along the last axis, at steps of 1."""
-    values = values.clone()
-    values[..., [0, -1]] -= math.log(2.0)
-    return values
+    return torch.cat([values[..., :1] - math.log(2.0), values[..., 1:-1], values[..., -1:] - math.log(2.0)], -1)
 
 
 def _log_trapezoid(values: torch.Tensor) -> torch.Tensor:
