@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "inference.map": ["MapEstimate", "map_estimate"],
         "sampling": ["sample"],
         "posterior": ["Posterior"],
+        "posterior_path": ["PosteriorPath", "posterior_path"],
         "warnings": ["ConvergenceWarning"],
         # the whole lambda axis
         "penalty_path": ["Path", "path"],

@@ -17,7 +17,7 @@ section 3.5.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -138,6 +138,19 @@ class EvidenceSpectrum:
             tensor(values), tensor(basis), tensor(projections), residual, rounding, smallest if blind else 0.0,
             num_rows, num_features, centred, tensor(prior_loc), tensor(relative_scales),
         )  # fmt: skip
+
+    def at_scale(self, factor: float) -> EvidenceSpectrum:
+        """Return the spectrum of the same data under a prior whose scales are all longer by a factor.
+
+        Args:
+            factor: Positive.
+
+        Returns:
+            The spectrum, without another decomposition.
+        """
+        return replace(
+            self, singular_values=self.singular_values * factor, relative_scales=self.relative_scales * factor
+        )
 
     def require_residual(self) -> None:
         """Refuse to learn the noise from second moments that do not tell the residual from rounding.
