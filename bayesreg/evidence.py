@@ -117,6 +117,9 @@ class EvidenceSpectrum:
         design = root[:, :-1] * relative_scales
         observed, shift = root[:, -1], root[:, :-1] @ prior_loc
         left, values, basis = _singular_value_decomposition(design, num_rows)
+        # A singular vector's sign is anyone's choice, and libraries and processors differ in it: with it, all draws.
+        signs = np.where(np.cos(np.arange(1.0, num_features + 1)) @ basis < 0.0, -1.0, 1.0)
+        left, basis = left * signs, basis * signs
         projections = left.T @ (observed - shift)
         # The shift lies in the span: the residual is the target's own, and so is its rounding.
         outside = observed - left @ (left.T @ observed)
