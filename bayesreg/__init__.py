@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "warnings": ["ConvergenceWarning"],
         # penalised training, and the comparison of both roads
         "training": ["TrainingRun", "train"],
+        "training_path": ["TrainingPath", "train_path"],
         "comparison": ["Comparison", "compare"],
     },
 )
