@@ -1,201 +1,188 @@
-"""Mini-batch SGD for many strengths and seeds at once: one product moves them all.
-
-For S seeds and L strengths the state is V (S, m, L), with A V the residuals of the rows, A (S, n, m). The batch b takes
-
-    R = A_b V,    W <- (1 - rate l2) W - rate c X_b'R,    intercept <- intercept - rate c 1'R,
-
-c the factor of RSS / 2 in the loss of a batch, W (S, d, L) the weights, which V holds in one of two forms:
-
-    FeatureSpace    V = [W; intercept; 1],       A = [X, 1, -y]: for any penalty;
-    RowSpace        V = [U; a; intercept; 1],    A = [X X', X w_0, 1, -y] with W = a w_0 + X'U: for d > n, L2 alone. A
-                    step then changes the rows of U that belong to its batch, and shrinks U and a.
-
-The L1 term enters as in `bayesreg.training`. Rows are put in the order of an epoch before it, so that its batches are
-slices. The steps are short and wait for one another: on a CPU they are NumPy's, whose calls cost least; on a GPU the
-same lines are torch's.
-"""
+"""What `bayesreg.training_path` does: all strengths and seeds through the epochs, in pieces, and what each leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-Array = Any  # of NumPy or of torch: each line here means the same in both
+from bayesreg.arrays import read_only
+from bayesreg.batched_descent import Array, BatchedProblem, FeatureSpace, RowSpace, batched_descent
+from bayesreg.data import RegressionData
+from bayesreg.threads import in_parallel, one_thread
+from bayesreg.training_objective import TrainingObjective
+from bayesreg.training_run import TrainingSettings
+from bayesreg.training_shuffling import Shuffling
 
-# How many numbers of A are put in order at a time.
-_BLOCK_NUMBERS = 2**20
+# How many numbers of the state move together: few enough for a core's cache, or enough to fill a GPU.
+_STATE_NUMBERS = {"cpu": 2**16, "cuda": 2**26}
+# A step of fewer multiplications than this is over before threads have passed Python's lock on.
+_LONG_STEP = 2_000_000
 
 
-@dataclass(frozen=True)
-class BatchedProblem:
-    """Rows, penalties and step sizes; all arrays of one library, float64.
+class Trained(NamedTuple):
+    """Weights (L, S, d), intercepts (L, S), and history by name: of each epoch, or of the start and the end."""
 
-    Attributes:
-        features: (n, d).
-        target: (n,).
-        starts: Starting weights, (S, d).
-        start_intercept: The intercept to start from.
-        num_strengths: L.
-        decay: 1 - rate * l2, l2 the strength in one step, (L,); None without an L2 term.
-        threshold: rate * l1, alike, (L,); None without an L1 term.
-        subgradient: Whether the L1 term enters by its subgradient and not by its proximal map.
-        intercept: Whether there is an intercept.
-        batch_size: Rows in a batch.
-        rates: rate * c for each place in the order of an epoch, (n,).
-    """
+    weights: torch.Tensor
+    intercepts: torch.Tensor
+    history: dict[str, np.ndarray]
 
-    features: Array
-    target: Array
-    starts: Array
-    start_intercept: float
-    num_strengths: int
-    decay: Array | None
-    threshold: Array | None
-    subgradient: bool
-    intercept: bool
-    batch_size: int
-    rates: Array
+
+class TrainingBatch:
+    """The pieces of the batch, each of some seeds and some strengths, and what they leave in the history."""
+
+    def __init__(
+        self,
+        rows: RegressionData,
+        test: RegressionData | None,
+        lambdas: np.ndarray,
+        kind: Literal["l2", "l1"],
+        objective: TrainingObjective,
+        settings: list[TrainingSettings],
+        start: tuple[torch.Tensor, float] | None,
+        device: torch.device,
+    ):
+        self.lambdas, self.kind, self.objective, self.given, self.device = lambdas, kind, objective, start, device
+        self.settings, self.seeds = settings[0], tuple(one.seed for one in settings)
+        self.parts = {"train": self._on_device(rows.features, rows.target)}
+        if test is not None:
+            self.parts["test"] = self._on_device(test.features, test.target)
+        # A strength is linear in the number that is typed: the objective is that of the number 1.
+        self.strengths = float(getattr(objective, kind)) * lambdas
+
+    def _on_device(self, *arrays: np.ndarray) -> tuple[Array, ...]:
+        if self.device.type == "cpu":
+            return arrays
+        return tuple(torch.tensor(array, dtype=torch.float64, device=self.device) for array in arrays)
+
+    def _native(self, tensor: torch.Tensor) -> Array:
+        return tensor.numpy() if self.device.type == "cpu" else tensor
 
     @property
-    def library(self) -> ModuleType:
-        """`numpy` or `torch`."""
-        return np if isinstance(self.features, np.ndarray) else torch
+    def pieces(self) -> list[tuple[slice, slice]]:
+        """Slices of the seeds and of the strengths, cut in the same places wherever it runs."""
+        num_rows, num_features = self.parts["train"][0].shape
+        tall = 3 + (num_features if self.kind == "l1" else min(num_rows, num_features))
+        room = max(1, _STATE_NUMBERS[self.device.type] // tall)
+        wide = min(len(self.lambdas), room)
+        deep = max(1, room // wide)
+        return [
+            (slice(s, s + deep), slice(k, k + wide))
+            for s in range(0, len(self.seeds), deep)
+            for k in range(0, len(self.lambdas), wide)
+        ]
 
-    def zeros(self, *shape: int) -> Array:
-        """Return an array of zeros, where the others are."""
-        return np.zeros(shape) if self.library is np else self.features.new_zeros(shape)
+    @property
+    def num_ticks(self) -> int:
+        """How often the progress bar moves."""
+        return len(self.pieces) * self.settings.epochs
 
-    def last_columns(self, target: Array) -> Array:
-        """Return the columns [1, -y] of A, (n, 2); a model without an intercept has 0 for the 1."""
-        columns = self.zeros(len(target), 2)
-        columns[:, 0], columns[:, 1] = float(self.intercept), -target
-        return columns
+    def run(self, advance: Callable[[], None] = lambda: None, follow: bool = False) -> Trained:
+        """Train all pieces; the history is of each epoch only if asked to follow."""
+        num_features = self.parts["train"][0].shape[1]
+        shape = len(self.lambdas), len(self.seeds)
+        weights, intercepts = np.empty((*shape, num_features)), np.empty(shape)
+        names = [*(f"{part}_loss" for part in self.parts), "weights_l2", "weights_l1", "zeros"]
+        columns = np.empty((len(names), self.settings.epochs + 1 if follow else 2, *shape))
 
-    def residual_buffers(self) -> dict[int, Array]:
-        """Return room for the residuals of a batch, by its number of rows."""
-        num_rows, size = len(self.target), min(self.batch_size, len(self.target))
+        def train_piece(piece: tuple[slice, slice], go_on: Callable[[], None]) -> None:
+            seeds, strengths = piece
+
+            def tick() -> None:
+                go_on()
+                advance()
+
+            with np.errstate(all="ignore"):  # of runs that diverge: refused afterwards, by name
+                found = self._train(self.seeds[seeds], self.strengths[strengths], tick, follow)
+            # Strengths come last where the work is done, and seeds before them.
+            columns[:, :, strengths, seeds] = found[0].swapaxes(2, 3)
+            weights[strengths, seeds], intercepts[strengths, seeds] = found[1].transpose(2, 0, 1), found[2].T
+
+        batch = min(self.settings.batch_size, len(self.parts["train"][1]))
+        long = batch * _STATE_NUMBERS["cpu"] >= _LONG_STEP and self.device.type == "cpu"
+        with one_thread():
+            in_parallel(train_piece, self.pieces, worth_while=long)
+        return Trained(torch.from_numpy(weights), torch.from_numpy(intercepts), self._history(names, columns))
+
+    def _history(self, names: list[str], columns: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the history by name, in the order of `TrainingRun.history`, with the objectives."""
+        found = dict(zip(names, columns, strict=True))
+        with np.errstate(all="ignore"):
+            size = 0.5 * found["weights_l2"] ** 2 if self.kind == "l2" else found["weights_l1"]
+            penalty = self.strengths[:, None] * size
+            ordered = {}
+            for part in self.parts:
+                ordered[f"{part}_loss"] = found[f"{part}_loss"]
+                ordered[f"{part}_objective"] = found[f"{part}_loss"] + penalty
+        sizes = {"weights_l2": found["weights_l2"], "weights_l1": found["weights_l1"]}
         return {
-            rows: self.zeros(len(self.starts), rows, self.num_strengths) for rows in {size, num_rows % size or size}
+            name: read_only(values)
+            for name, values in (ordered | sizes | {"zeros": found["zeros"].astype(np.int64)}).items()
         }
 
-    def blocks(self, row_numbers: int) -> Iterator[tuple[int, int]]:
-        """Cut an epoch into blocks of whole batches, of a bounded number of numbers.
+    def _train(
+        self, seeds: tuple[int, ...], strengths: np.ndarray, tick: Callable[[], None], follow: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Train a piece: its history (columns, times, S, L), weights (S, d, L) and intercepts (S, L)."""
+        features, target = self.parts["train"]
+        shufflings = [Shuffling(seed, *features.shape, self.device) for seed in seeds]
+        descent = batched_descent(self._problem([one.start for one in shufflings], strengths))
+        maps = [_root(descent.residual_map(*part)) for part in self.parts.values()]
+        multipliers = [self.objective.loss_multiplier(len(part[1])) for part in self.parts.values()]
+        records = [_record(descent, maps, multipliers)]
+        for _ in range(self.settings.epochs):
+            descent.epoch(self._native(torch.stack([one.order() for one in shufflings])))
+            if follow:
+                records.append(_record(descent, maps, multipliers))
+            tick()
+        if not follow:
+            records.append(_record(descent, maps, multipliers))
+        arrays = descent.problem.library.stack(records, 1), descent.weights, descent.intercepts
+        return tuple(v if isinstance(v, np.ndarray) else v.cpu().numpy() for v in arrays)
 
-        Args:
-            row_numbers: Numbers that one place in the order takes.
-
-        Yields:
-            First place, and the one after the last.
-        """
-        num_rows = len(self.target)
-        size = max(1, _BLOCK_NUMBERS // (self.batch_size * row_numbers)) * self.batch_size
-        for first in range(0, num_rows, size):
-            yield first, min(first + size, num_rows)
-
-
-def batched_descent(problem: BatchedProblem) -> FeatureSpace | RowSpace:
-    """Return the form that takes fewer operations, at the start."""
-    num_rows, num_features = problem.features.shape
-    return RowSpace(problem) if problem.threshold is None and num_features > num_rows else FeatureSpace(problem)
-
-
-class FeatureSpace:
-    """V = [W; intercept; 1], (S, d + 2, L)."""
-
-    def __init__(self, problem: BatchedProblem):
-        self.problem = problem
-        num_seeds, num_features = problem.starts.shape
-        self.state = problem.zeros(num_seeds, num_features + 2, problem.num_strengths)
-        self.weights, self.intercepts = self.state[:, :-2], self.state[:, -2]
-        self.weights[...] = problem.starts[:, :, None]
-        self.intercepts[...] = problem.start_intercept
-        self.state[:, -1] = 1.0
-        self._rows = self.residual_map(problem.features, problem.target)[0]
-        self._change = problem.zeros(num_seeds, num_features + 1, problem.num_strengths)
-        self._residuals = problem.residual_buffers()
-
-    def residual_map(self, features: Array, target: Array) -> Array:
-        """Return the A of some rows: A V is their prediction less the target, (1, rows, d + 2)."""
-        return self.problem.library.concatenate([features, self.problem.last_columns(target)], 1)[None]
-
-    def epoch(self, orders: Array) -> None:
-        """Take the steps of an epoch; orders (S, n) has the order of the rows for each seed."""
-        problem, library = self.problem, self.problem.library
-        moving, weights, change = self.state[:, :-1], self.weights, self._change
-        roots = problem.rates[:, None] ** 0.5  # on each side of A_b'A_b
-        for first, last in problem.blocks(len(orders) * self.state.shape[1]):
-            rows = self._rows[orders[:, first:last]] * roots[first:last]
-            for place in range(0, last - first, problem.batch_size):
-                batch = rows[:, place : place + problem.batch_size]
-                residuals = self._residuals[batch.shape[1]]
-                library.matmul(batch, self.state, out=residuals)
-                library.matmul(batch[:, :, :-1].swapaxes(1, 2), residuals, out=change)
-                if problem.subgradient:
-                    change[:, :-1] += problem.threshold * library.sign(weights)
-                if problem.decay is not None:
-                    weights *= problem.decay
-                moving -= change
-                if problem.threshold is not None and not problem.subgradient:
-                    weights -= weights.clip(-problem.threshold, problem.threshold)
+    def _problem(self, drawn: list[torch.Tensor], strengths: np.ndarray) -> BatchedProblem:
+        features, target = self.parts["train"]
+        settings, num_rows = self.settings, len(target)
+        starts, offset = torch.stack(drawn), 0.0
+        if self.given is not None:
+            starts, offset = self.given[0].to(starts).expand(len(drawn), -1), self.given[1]
+        batch = min(settings.batch_size, num_rows)
+        lengths = np.minimum(batch, num_rows - np.arange(num_rows) // batch * batch)
+        factors = {int(rows): 2 * self.objective.loss_multiplier(int(rows)) for rows in set(lengths.tolist())}
+        rates = settings.learning_rate * np.array([factors[rows] for rows in lengths.tolist()])
+        moved = settings.learning_rate * self.objective.share * strengths
+        rates, decay, threshold = self._on_device(rates, 1.0 - moved, moved)
+        return BatchedProblem(
+            features=features,
+            target=target,
+            starts=self._native(starts),
+            start_intercept=offset,
+            num_strengths=len(strengths),
+            decay=decay if self.kind == "l2" else None,
+            threshold=threshold if self.kind == "l1" else None,
+            subgradient=self.kind == "l1" and settings.l1_update == "subgradient",
+            intercept=settings.intercept,
+            batch_size=batch,
+            rates=rates,
+        )
 
 
-class RowSpace:
-    """V = [U; a; intercept; 1], (S, n + 3, L), with W = a w_0 + X'U."""
-
-    def __init__(self, problem: BatchedProblem):
-        self.problem = problem
-        num_rows, num_seeds = len(problem.target), len(problem.starts)
-        self.state = problem.zeros(num_seeds, num_rows + 3, problem.num_strengths)
-        self.state[:, num_rows] = 1.0
-        self.intercepts = self.state[:, -2]
-        self.intercepts[...] = problem.start_intercept
-        self.state[:, -1] = 1.0
-        rows = self.residual_map(problem.features, problem.target)
-        self._kernel, self._others = rows[0, :, :num_rows], rows[:, :, num_rows:]
-        self._residuals = problem.residual_buffers()
-        seeds = np.arange(num_seeds)
-        self._seeds = (seeds if problem.library is np else torch.as_tensor(seeds, device=rows.device))[:, None]
-
-    @property
-    def weights(self) -> Array:
-        """W, (S, d, L)."""
-        problem = self.problem
-        weights = problem.features.T @ self.state[:, :-3]
-        weights += problem.starts[:, :, None] * self.state[:, None, -3]
-        return weights
-
-    def residual_map(self, features: Array, target: Array) -> Array:
-        """Return the A of some rows: A V is their prediction less the target, (S, rows, n + 3)."""
-        problem = self.problem
-        rows = problem.zeros(len(problem.starts), len(target), self.state.shape[1])
-        rows[:, :, :-3] = features @ problem.features.T
-        rows[:, :, -3] = problem.starts @ features.T
-        rows[:, :, -2:] = problem.last_columns(target)
+def _root(rows: Array) -> Array:
+    """Return R with R'R = A'A and no more rows than it takes, of each (rows, m) of A."""
+    if rows.shape[1] <= rows.shape[2]:
         return rows
+    return np.linalg.qr(rows, mode="r") if isinstance(rows, np.ndarray) else torch.linalg.qr(rows, mode="r")[1]
 
-    def epoch(self, orders: Array) -> None:
-        """Take the steps of an epoch; orders (S, n) has the order of the rows for each seed."""
-        problem, library, num_rows = self.problem, self.problem.library, orders.shape[1]
-        moving = library.concatenate([self.state[self._seeds, orders], self.state[:, num_rows:]], 1)
-        shrinking, intercepts = moving[:, : num_rows + 1], moving[:, -2]
-        for first, last in problem.blocks(len(orders) * moving.shape[1]):
-            block = orders[:, first:last]
-            kernel = self._kernel[block[:, :, None], orders[:, None, :]]
-            rows = library.concatenate([kernel, self._others[self._seeds, block]], 2)
-            rows *= problem.rates[first:last, None]
-            for place in range(first, last, problem.batch_size):
-                batch = rows[:, place - first : place - first + problem.batch_size]
-                residuals = self._residuals[batch.shape[1]]
-                library.matmul(batch, moving, out=residuals)
-                if problem.decay is not None:
-                    shrinking *= problem.decay
-                moving[:, place : place + batch.shape[1]] -= residuals
-                if problem.intercept:
-                    intercepts -= residuals.sum(1)
-        self.state[self._seeds, orders] = moving[:, :num_rows]
-        self.state[:, num_rows:] = moving[:, num_rows:]
+
+def _record(descent: FeatureSpace | RowSpace, maps: list[Array], multipliers: list[float]) -> Array:
+    """Return losses and sizes of the present weights, (columns, S, L)."""
+    values = [multiplier * _squares(rows @ descent.state) for rows, multiplier in zip(maps, multipliers, strict=True)]
+    weights = descent.weights
+    values += [_squares(weights) ** 0.5, abs(weights).sum(1), (weights == 0).sum(1) + 0.0]
+    return descent.problem.library.stack(values)
+
+
+def _squares(array: Array) -> Array:
+    return (array * array).sum(1)
