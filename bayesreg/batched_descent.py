@@ -127,6 +127,7 @@ class FeatureSpace:
         """Take the steps of an epoch; orders (S, n) has the order of the rows for each seed."""
         problem, library = self.problem, self.problem.library
         moving, weights, change = self.state[:, :-1], self.weights, self._change
+        away, threshold = change[:, :-1], problem.threshold
         roots = problem.rates[:, None] ** 0.5  # on each side of A_b'A_b
         for first, last in problem.blocks(len(orders) * self.state.shape[1]):
             rows = self._rows[orders[:, first:last]] * roots[first:last]
@@ -136,12 +137,14 @@ class FeatureSpace:
                 library.matmul(batch, self.state, out=residuals)
                 library.matmul(batch[:, :, :-1].swapaxes(1, 2), residuals, out=change)
                 if problem.subgradient:
-                    change[:, :-1] += problem.threshold * library.sign(weights)
+                    away += threshold * library.sign(weights)
                 if problem.decay is not None:
                     weights *= problem.decay
                 moving -= change
-                if problem.threshold is not None and not problem.subgradient:
-                    weights -= weights.clip(-problem.threshold, problem.threshold)
+                if threshold is not None and not problem.subgradient:
+                    library.minimum(weights, threshold, out=away)  # in place, in half the time of clip
+                    library.maximum(away, -threshold, out=away)
+                    weights -= away
 
 
 class RowSpace:
@@ -159,7 +162,9 @@ class RowSpace:
         self._kernel, self._others = rows[0, :, :num_rows], rows[:, :, num_rows:]
         self._residuals = problem.residual_buffers()
         seeds = np.arange(num_seeds)
-        self._seeds = (seeds if problem.library is np else torch.as_tensor(seeds, dtype=torch.int64, device=rows.device))[:, None]
+        self._seeds = (
+            seeds if problem.library is np else torch.as_tensor(seeds, dtype=torch.int64, device=rows.device)
+        )[:, None]
 
     @property
     def weights(self) -> Array:
