@@ -22,6 +22,11 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "sampling": ["sample"],
         "posterior": ["Posterior"],
         "warnings": ["ConvergenceWarning"],
+        # the whole lambda axis
+        "penalty_path": ["Path", "path"],
+        "cross_validation": ["CrossValidation", "cross_validate"],
+        "selection": ["Choice", "LambdaChoice", "choose_lambda"],
+        "choice_study": ["ChoiceStudy", "study_choice"],
         # penalised training, and the comparison of both roads
         "training": ["TrainingRun", "train"],
         "training_path": ["TrainingPath", "train_path"],

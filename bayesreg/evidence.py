@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+import scipy.optimize
 import torch
 
 from bayesreg.moments import Moments
@@ -29,6 +30,8 @@ from bayesreg.threads import one_thread
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
 _GRADED = 1e4
+# How far beyond the singular values' range the log of a ratio of scales is looked for.
+_RATIO_REACH = 12.0
 _NUMBERS_AT_ONCE = 2_000_000
 
 
@@ -63,7 +66,6 @@ class EvidenceSpectrum:
     relative_scales: torch.Tensor
 
     @classmethod
-    @one_thread()
     def of(
         cls, moments: Moments, relative_scales: np.ndarray, prior_loc: np.ndarray, device: torch.device | str = "cpu"
     ) -> EvidenceSpectrum:
@@ -78,19 +80,50 @@ class EvidenceSpectrum:
         Returns:
             The spectrum.
         """
-        root = moments.square_root()
+        return cls.of_root(
+            moments.square_root(), moments.num_rows, moments.centred, moments.factor is not None, relative_scales,
+            prior_loc, device,
+        )  # fmt: skip
+
+    @classmethod
+    @one_thread()
+    def of_root(
+        cls,
+        root: np.ndarray,
+        num_rows: int,
+        centred: bool,
+        from_rows: bool,
+        relative_scales: np.ndarray,
+        prior_loc: np.ndarray,
+        device: torch.device | str = "cpu",
+    ) -> EvidenceSpectrum:
+        """Decompose a design given by a root F of its second moments, F'F = [Xc yc]'[Xc yc].
+
+        Args:
+            root: F ``(k, d + 1)``.
+            num_rows: n.
+            centred: Whether an intercept was profiled out.
+            from_rows: Whether the root was made from rows, and not from their second moments.
+            relative_scales: D ``(d,)``, positive.
+            prior_loc: m ``(d,)``.
+            device: Where the result shall be.
+
+        Returns:
+            The spectrum.
+        """
+        num_features = root.shape[1] - 1
         design = root[:, :-1] * relative_scales
         observed, shift = root[:, -1], root[:, :-1] @ prior_loc
-        left, values, basis = _singular_value_decomposition(design, moments.num_rows)
+        left, values, basis = _singular_value_decomposition(design, num_rows)
         projections = left.T @ (observed - shift)
         # The shift lies in the span: the residual is the target's own, and so is its rounding.
         outside = observed - left @ (left.T @ observed)
-        degrees = moments.num_rows - (1 if moments.centred else 0)
+        degrees = num_rows - (1 if centred else 0)
         # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
         # which a small noise scale would blow up.
-        share, size = _share_of_rounding(moments), np.linalg.norm(observed)
+        share, size = _share_of_rounding(num_features, from_rows), np.linalg.norm(observed)
         residual, smallest = float(outside @ outside), float(share * size) ** 2
-        blind = moments.factor is None and values.size < degrees and residual <= smallest
+        blind = not from_rows and values.size < degrees and residual <= smallest
         if values.size >= degrees or residual <= smallest:
             residual = 0.0
         size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
@@ -101,7 +134,7 @@ class EvidenceSpectrum:
 
         return cls(
             tensor(values), tensor(basis), tensor(projections), residual, rounding, smallest if blind else 0.0,
-            moments.num_rows, moments.num_features, moments.centred, tensor(prior_loc), tensor(relative_scales),
+            num_rows, num_features, centred, tensor(prior_loc), tensor(relative_scales),
         )  # fmt: skip
 
     def require_residual(self) -> None:
@@ -203,6 +236,44 @@ class EvidenceSpectrum:
         misfit = self._sums_at_ratio(log_ratio)[1]
         return 0.5 * (misfit / self.degrees_of_freedom).clamp_min(torch.finfo(misfit.dtype).tiny).log()
 
+    def likeliest_scales(self) -> tuple[float, float]:
+        """Return the noise scale s and the prior scale t that p(y | s, t) is highest at (type-II maximum likelihood).
+
+        The highest of a grid over the ratio t / s, the noise at its best at each, refined by Brent's method.
+
+        Returns:
+            s and t; t may be 0, where the target is best explained without the columns.
+
+        Raises:
+            ValueError: The evidence has no maximum: it grows, or stays as high, as the noise goes to 0.
+        """
+        logs = self.singular_values.log()
+        if not self.rank or not self.projections.any():
+            return math.sqrt(max(self.residual, 0.0) / max(self.degrees_of_freedom, 1)), 0.0
+        lower, upper = float(-logs.max()) - _RATIO_REACH, float(-logs.min()) + _RATIO_REACH
+        grid = torch.linspace(lower, upper, 20 + round(8 * (upper - lower)), dtype=torch.float64, device=logs.device)
+
+        def height(log_ratio: torch.Tensor) -> torch.Tensor:
+            return self.log_evidence_at_ratio(self.likeliest_noise(log_ratio), log_ratio)
+
+        heights = height(grid)
+        best = int(heights.argmax())
+        if best == len(grid) - 1 or heights[-1] > heights[best] - 1e-6:
+            raise ValueError(
+                "noise_scale must be given: by these data the noise may be as small as one likes (the columns fit the "
+                "target without any)"
+            )
+        if best == 0:
+            return math.exp(float(self.likeliest_noise(grid[:1])[0])), 0.0
+        found = scipy.optimize.minimize_scalar(
+            lambda log_ratio: -float(height(grid.new_tensor([log_ratio]))[0]),
+            bounds=(float(grid[best - 1]), float(grid[best + 1])),
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        noise = math.exp(float(self.likeliest_noise(grid.new_tensor([found.x]))[0]))
+        return noise, noise * math.exp(found.x)
+
     def weight_draws(
         self, normals: torch.Tensor, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -255,13 +326,13 @@ class EvidenceSpectrum:
         return self.prior_loc + self.relative_scales * (self.basis @ coordinates)
 
 
-def _share_of_rounding(moments: Moments) -> float:
+def _share_of_rounding(num_features: int, from_rows: bool) -> float:
     """Return how long a residual can be, relative to the target, of which rounding tells nothing.
 
     A factor of the rows carries lengths to eps, second moments carry their squares.
     """
-    rounding = 8 * (moments.num_features + 1) * np.finfo(np.float64).eps
-    return rounding if moments.factor is not None else math.sqrt(rounding)
+    rounding = 8 * (num_features + 1) * np.finfo(np.float64).eps
+    return rounding if from_rows else math.sqrt(rounding)
 
 
 def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

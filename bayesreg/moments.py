@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,15 +10,9 @@ import numpy as np
 
 from bayesreg.arrays import as_float64, read_only
 from bayesreg.data import RegressionData
+from bayesreg.row_sums import RowSums, factor_of_rows, sum_up
 from bayesreg.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.standardization import Standardization
-from bayesreg.threads import one_thread
-
-# Rows are centred in blocks: enough of them for a fast matrix product, few enough to stay near 64 MiB.
-BLOCK_ROWS = 65_536
-BLOCK_NUMBERS = 2**23
-
-SMALLEST_SQUARE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,7 +90,7 @@ class Moments:
             raise TypeError(f"data must be a RegressionData, got {type(data).__name__}; for batches use from_batches")
         moments = cls._from_rows(data)
         if data.num_rows <= data.num_features + 1 or is_ill_conditioned(moments.scatter):
-            return replace(moments, factor=_factor_of_rows(data, moments.pivot, moments.offsets))
+            return replace(moments, factor=factor_of_rows(data, moments.pivot, moments.offsets))
         return moments
 
     @classmethod
@@ -143,25 +137,9 @@ class Moments:
         raise TypeError(f"it must be RegressionData, (features, target) or Moments, got {type(batch).__name__}")
 
     @classmethod
-    @one_thread()
     def _from_rows(cls, data: RegressionData) -> Moments:
-        pivot = np.append(data.features[0], data.target[0])
-        total = None
-        for block in _blocks(data, pivot):
-            with np.errstate(over="ignore", invalid="ignore"):  # refused by name below
-                offsets = block.mean(axis=0)
-                block -= offsets
-                scatter = block.T @ block
-            # A square this small has lost digits, unless all of them are 0: a constant column.
-            too_small = (np.diagonal(scatter) < SMALLEST_SQUARE) & block.any(axis=0)
-            if too_small.any():
-                name = (*data.feature_names, data.target_name)[int(np.argmax(too_small))]
-                raise ValueError(
-                    f"column {name!r} varies too little: its sum of squares underflows float64; rescale it"
-                )
-            moments = cls(len(block), pivot, offsets, scatter, data.feature_names, data.target_name, data.transform)
-            total = moments if total is None else total + moments
-        return total
+        pivot, sums = sum_up(data)
+        return cls(sums.num_rows, pivot, *sums[1:], data.feature_names, data.target_name, data.transform)
 
     @property
     def num_features(self) -> int:
@@ -220,12 +198,11 @@ class Moments:
         if not isinstance(other, Moments):
             return NotImplemented
         self._check_same_columns(other)
-        num_rows = self.num_rows + other.num_rows
         with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
             delta = (other.pivot - self.pivot) + (other.offsets - self.offsets)
-            share = other.num_rows / num_rows
-            scatter = self.scatter + other.scatter + np.outer(delta, delta) * (self.num_rows * share)
-            return replace(self, num_rows=num_rows, offsets=self.offsets + share * delta, scatter=scatter, factor=None)
+        sums = RowSums(self.num_rows, self.offsets, self.scatter)
+        sums = sums.merged(RowSums(other.num_rows, other.offsets, other.scatter), delta)
+        return replace(self, num_rows=sums.num_rows, offsets=sums.offsets, scatter=sums.scatter, factor=None)
 
     def __radd__(self, other: int) -> Moments:
         return self if isinstance(other, int) and other == 0 else NotImplemented  # sum() starts from 0
@@ -366,27 +343,6 @@ def as_moments(data: RegressionData | Moments) -> Moments:
     if isinstance(data, RegressionData):
         return Moments.from_data(data)
     raise TypeError(f"data must be a RegressionData or Moments, got {type(data).__name__}")
-
-
-def _blocks(data: RegressionData, origin: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield new arrays `(rows, d + 1)` of the rows [x, y] less an origin."""
-    width = data.num_features + 1
-    step = max(width, min(BLOCK_ROWS, BLOCK_NUMBERS // width))
-    for start in range(0, data.num_rows, step):
-        rows = slice(start, start + step)
-        block = np.column_stack([data.features[rows], data.target[rows]])
-        with np.errstate(over="ignore"):
-            block -= origin
-        yield block
-
-
-@one_thread()
-def _factor_of_rows(data: RegressionData, pivot: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Return `(k, d + 1)` with the centred rows' second moments and, unlike their Gram, their condition."""
-    factor = np.empty((0, data.num_features + 1))
-    for block in _blocks(data, pivot):
-        factor = triangle(np.vstack([factor, block - offsets]))
-    return factor
 
 
 def _unpickle(rows, numbers, feature_names, target_name, transform, centred) -> Moments:

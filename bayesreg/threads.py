@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
         yield
         return
     torch = sys.modules.get("torch")  # what works on NumPy arrays alone does not wait for its import
-    before = torch.get_num_threads() if torch else 1
+    before = torch.get_num_threads() if torch else _blas_threads()
     _limit_blas()
     try:
         _inside.flag, _inside.num_threads = True, before
@@ -52,7 +52,7 @@ def one_thread() -> Iterator[None]:
 
 
 def num_threads() -> int:
-    """Return how many threads `in_parallel` uses: torch's number of them, as it was before `one_thread`."""
+    """Return how many threads `in_parallel` uses: torch's number of them, or the BLAS's, as before `one_thread`."""
     return _inside.num_threads if getattr(_inside, "flag", False) else 1
 
 
@@ -126,6 +126,10 @@ def _release_blas() -> None:
         _num_inside -= 1
         if _num_inside == 0:
             _blas_limits.pop().restore_original_limits()
+
+
+def _blas_threads() -> int:
+    return max((library.num_threads or 1 for library in _blas_libraries().lib_controllers), default=1)
 
 
 @functools.cache  # looking for them takes milliseconds

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-import bayesreg.moments
+import bayesreg.row_sums
 from bayesreg.data import RegressionData, load_diabetes
 from bayesreg.moments import Moments, as_moments
 from bayesreg.standardization import Standardization
@@ -93,7 +93,8 @@ def test_blocks_do_not_show(monkeypatch, block):
     joint = make_rows(offset=1e8)
     joint[:, 1] = joint[:, 0]  # collinear: the factor goes through the blocks too
     whole = Moments.from_data(make_data(joint))
-    monkeypatch.setattr(bayesreg.moments, "BLOCK_ROWS", block)
+    monkeypatch.setattr(bayesreg.row_sums, "_NARROW_BLOCK", block * joint.shape[1])
+    monkeypatch.setattr(bayesreg.row_sums, "_PIECE_NUMBERS", 3 * block * joint.shape[1])
     moments = Moments.from_data(make_data(joint))
     assert_moments_of(moments, joint)
     lengths = np.sqrt(np.diagonal(whole.scatter))
@@ -101,16 +102,26 @@ def test_blocks_do_not_show(monkeypatch, block):
         assert np.all(np.abs(root.T @ root - whole.scatter) <= 1e-13 * np.outer(lengths, lengths))
 
 
-def test_rows_at_hand_are_centred_a_block_at_a_time(monkeypatch):
-    joint = make_rows(rows=100_000)
+@pytest.mark.parametrize("panels", [1, 3, 6])
+def test_panels_do_not_show(monkeypatch, panels):
+    joint = make_rows(offset=1e8)
+    monkeypatch.setattr(bayesreg.row_sums, "_WIDE", 2)
+    monkeypatch.setattr(bayesreg.row_sums, "_WIDE_BLOCK", 700 * joint.shape[1])
+    monkeypatch.setattr(bayesreg.row_sums, "_PANELS", panels)
+    moments = Moments.from_data(make_data(joint))
+    assert_moments_of(moments, joint)
+    assert np.array_equal(moments.scatter, moments.scatter.T)
+
+
+def test_rows_at_hand_are_centred_a_block_at_a_time():
+    joint = make_rows(rows=1_000_000)
     joint[:, 1] = joint[:, 0]
     data = make_data(joint)
-    monkeypatch.setattr(bayesreg.moments, "BLOCK_ROWS", 1000)
     tracemalloc.start()
     Moments.from_data(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < joint.nbytes / 10
+    assert peak < joint.nbytes / 5
 
 
 def test_a_first_row_far_from_the_others_does_no_harm():
@@ -552,3 +563,18 @@ def test_moments_are_not_standardized_twice_or_about_the_origin():
         moments.standardized().standardized()
     with pytest.raises(ValueError, match="about the origin"):
         moments.about_origin().standardized()
+
+
+@pytest.mark.parametrize("shape", [(60_000, 12), (900, 600)])
+def test_digits_do_not_depend_on_the_number_of_threads(shape):
+    features = np.random.default_rng(0).standard_normal(shape)
+    data = RegressionData(features, features[:, 0])
+    scatters = []
+    for number in (1, 2, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(number)
+        try:
+            scatters.append(Moments.from_data(data).scatter)
+        finally:
+            torch.set_num_threads(before)
+    assert all(np.array_equal(scatters[0], other) for other in scatters)

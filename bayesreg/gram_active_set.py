@@ -1,0 +1,166 @@
+"""The lasso on an active set of a Gram matrix, as a linear function of lambda, while columns enter and leave.
+
+    w(lambda) = argmin over w:   w'G w / 2 - c'w + lambda |w|_1,        G (d, d), c (d,).
+
+On a set A with signs s the conditions of optimality are linear: w_A = N - lambda D with G_AA N = c_A and G_AA D = s,
+and the correlations of the columns with the residual are c - G w = p + lambda q. The inverse of G_AA is held and
+updated, so that a column that enters or leaves costs |A| d + |A|^2 operations, and many at once are matrix products.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+
+# A pivot smaller than this share of its column's square: the column depends on those in the set.
+_DEPENDENT = 1e-11
+
+
+class GramActiveSet:
+    """The set, its signs and the inverse of its Gram; the weights and correlations as functions of lambda.
+
+    The arrays have room for `capacity` columns; the first `size` entries count.
+
+    Attributes:
+        gram: G ``(d, d)``, symmetric positive semidefinite, C-contiguous.
+        correlation: c ``(d,)``.
+        capacity: The most columns that the set can hold.
+        size: |A|.
+        active: A.
+        signs: s.
+        constant: N.
+        slope: D.
+        p: The constant part of the correlations ``(d,)``.
+        q: Their slope ``(d,)``.
+        outside: Which columns may enter ``(d,)``: not in the set, and not refused since one last left.
+    """
+
+    def __init__(self, gram: np.ndarray, correlation: np.ndarray, capacity: int):
+        d = correlation.shape[0]
+        self.gram, self.correlation, self.capacity, self.size = gram, correlation, capacity, 0
+        self.active = np.empty(capacity, dtype=np.intp)
+        self.signs, self.constant, self.slope = np.empty(capacity), np.empty(capacity), np.empty(capacity)
+        self._rows = np.empty((capacity, d))  # G_A
+        self._inverse = np.empty((capacity, capacity))
+        self.p, self.q = correlation.copy(), np.zeros(d)
+        self.outside = gram.diagonal() > 0.0
+        self._refused: list[int] = []
+
+    def write(self, weights: np.ndarray, lambdas: np.ndarray) -> None:
+        """Write the weights at strengths ``(m,)`` into an array of zeros ``(m, d)``."""
+        k = self.size
+        weights[:, self.active[:k]] = self.constant[:k] - lambdas[:, None] * self.slope[:k]
+
+    def enter(self, j: int, sign: float) -> None:
+        """Let a column in; one that depends on those in the set is refused until one leaves."""
+        k, row = self.size, self.gram[j]
+        at = self.active[:k]
+        self.outside[j] = False
+        share = self._inverse[:k, :k] @ row[at]
+        pivot = row[j] - row[at] @ share
+        if pivot <= _DEPENDENT * row[j]:
+            self._refused.append(j)
+            return
+        direction = row - share @ self._rows[:k]  # minus what a unit of its weight does to the correlations
+        constant, slope = self.p[j] / pivot, (sign - self.q[j]) / pivot
+        self.constant[:k] -= constant * share
+        self.slope[:k] -= slope * share
+        self.constant[k], self.slope[k] = constant, slope
+        self.p -= constant * direction
+        self.q += slope * direction
+        scaled = share / pivot
+        self._inverse[:k, :k] += np.outer(scaled, share)
+        self._inverse[:k, k] = self._inverse[k, :k] = -scaled
+        self._inverse[k, k] = 1.0 / pivot
+        self.active[k], self.signs[k], self._rows[k] = j, sign, row
+        self.size = k + 1
+
+    def leave(self, i: int) -> None:
+        """Let the column at a place of the set go."""
+        k = self.size
+        column = self._inverse[:k, i].copy()
+        scaled = column / column[i]
+        direction = scaled @ self._rows[:k]
+        constant, slope = self.constant[i], self.slope[i]
+        self.constant[:k] -= constant * scaled
+        self.slope[:k] -= slope * scaled
+        self.p += constant * direction
+        self.q -= slope * direction
+        self._inverse[:k, :k] -= np.outer(scaled, column)
+        self._close([i])
+
+    def exchange(self, leaving: np.ndarray, entering: np.ndarray, signs: np.ndarray) -> bool:
+        """Let columns at places of the set go and others in, all at once.
+
+        Args:
+            leaving: Places in the set.
+            entering: Columns.
+            signs: Their signs.
+
+        Returns:
+            False where they do not fit or are dependent: then the set is what is left without those leaving.
+        """
+        if leaving.size:
+            k = self.size
+            columns = self._inverse[:k, leaving]
+            self._inverse[:k, :k] -= columns @ scipy.linalg.solve(columns[leaving], columns.T, assume_a="pos")
+            self._close(leaving.tolist())
+        k, m = self.size, entering.size
+        done = k + m <= self.capacity
+        if m and done:
+            at, rows = self.active[:k], self.gram[entering]
+            shares = rows[:, at] @ self._inverse[:k, :k]  # (m, k)
+            pivots = rows[:, entering] - shares @ rows[:, at].T
+            upper, breakdown = scipy.linalg.lapack.dpotrf(pivots, lower=0)
+            done = not breakdown and bool(np.all(upper.diagonal() ** 2 > _DEPENDENT * rows[range(m), entering]))
+        if m and done:
+            pivot_inverse = scipy.linalg.cho_solve((upper, False), np.eye(m))
+            scaled = pivot_inverse @ shares
+            self._inverse[:k, :k] += shares.T @ scaled
+            self._inverse[k : k + m, :k] = -scaled
+            self._inverse[:k, k : k + m] = -scaled.T
+            self._inverse[k : k + m, k : k + m] = pivot_inverse
+            self.active[k : k + m], self.signs[k : k + m], self._rows[k : k + m] = entering, signs, rows
+            self.outside[entering] = False
+            self.size = k + m
+        self._solve()
+        return done
+
+    def add_to_diagonal(self, ridge: float) -> None:
+        """Add a number to the diagonal of the Gram, which is changed in place."""
+        d, k = self.correlation.shape[0], self.size
+        self.gram[range(d), range(d)] += ridge
+        if k:
+            at = self.active[:k]
+            self._rows[range(k), at] = self.gram[at, at]
+            self._inverse[:k, :k] = np.linalg.inv(self._rows[:k, at])
+            self._solve()
+
+    def _close(self, places: list[int]) -> None:
+        """Fill the places of those that have left with the last ones."""
+        for i in sorted(places, reverse=True):
+            self.outside[self.active[i]] = True
+            k = self.size = self.size - 1
+            if i != k:
+                for vector in (self.active, self.signs, self.constant, self.slope):
+                    vector[i] = vector[k]
+                self._rows[i] = self._rows[k]
+                self._inverse[i, : k + 1] = self._inverse[k, : k + 1]
+                self._inverse[:k, i] = self._inverse[:k, k]
+                self._inverse[i, i] = self._inverse[k, k]
+        self.outside[self._refused] = True
+        self._refused.clear()
+
+    def _solve(self) -> None:
+        """N, D, p and q from the inverse, with a step of iterative refinement."""
+        k = self.size
+        rows, inverse, at = self._rows[:k], self._inverse[:k, :k], self.active[:k]
+        wanted = np.stack([self.correlation[at], self.signs[:k]])
+        found = wanted @ inverse
+        products = found @ rows
+        correction = (wanted - products[:, at]) @ inverse
+        self.constant[:k], self.slope[:k] = found + correction
+        self.p, self.q = self.correlation - products[0], products[1]
+        if np.abs(correction).max(initial=0.0) > _DEPENDENT * np.abs(found).max(initial=0.0):
+            products = correction @ rows
+            self.p, self.q = self.p - products[0], self.q + products[1]
