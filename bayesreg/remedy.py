@@ -53,8 +53,8 @@ class Remedy:
         """Return one row a value; tables of several remedies can be put below each other.
 
         Returns:
-            Columns `remedy`, `knob`, `value`, `train_loss`, `test_loss`, `weights_l2`, `equivalent_lambda` (of strengths
-            of one a feature their mean; NaN where there is none), `nearest_lambda` and `difference`.
+            Columns `remedy`, `knob`, `value`, `train_loss`, `test_loss`, `weights_l2`, `equivalent_lambda` (NaN where
+            there is none; of strengths of one a feature the mean), `nearest_lambda` and `difference`.
         """
         nothing = np.full(len(self.values), np.nan)
         equivalent = nothing if self.equivalent_lambda is None else self.equivalent_lambda
@@ -118,6 +118,8 @@ class Rows:
         equivalent: np.ndarray | None,
         ridge_weights: np.ndarray | None = None,
         spectrum: RidgeSpectrum | None = None,
+        nearest: np.ndarray | None = None,
+        train_loss: np.ndarray | None = None,
     ) -> Remedy:
         """Lay fits beside the ridge fits.
 
@@ -129,13 +131,16 @@ class Rows:
             equivalent: The equivalent strengths, (K,) or (K, d), or None.
             ridge_weights: The ridge fits at these, (K, d); None: those of one strength for all features.
             spectrum: The ridge fits to compare with; None: those of the rows.
+            nearest: The nearest strengths, (K,); None: those of `spectrum`.
+            train_loss: The loss on what was fitted, (K,); None: on the rows.
 
         Returns:
             The remedy.
         """
         weights, intercepts = fits
         spectrum = spectrum or RidgeSpectrum(self.data, self.intercept)
-        nearest = spectrum.nearest(weights)
+        nearest = spectrum.nearest(weights) if nearest is None else nearest
+        train_loss = half_mean_square(self.data, weights, intercepts) if train_loss is None else train_loss
         if ridge_weights is None:
             ridge_weights = spectrum.ridge(nearest if equivalent is None else equivalent)
         return Remedy(
@@ -144,7 +149,7 @@ class Rows:
             values=read_only(values),
             weights=torch.from_numpy(weights),
             intercepts=torch.from_numpy(intercepts),
-            train_loss=read_only(half_mean_square(self.data, weights, intercepts)),
+            train_loss=read_only(train_loss),
             test_loss=None if self.test is None else read_only(half_mean_square(self.test, weights, intercepts)),
             equivalent_lambda=None if equivalent is None else read_only(equivalent),
             nearest_lambda=read_only(nearest),
