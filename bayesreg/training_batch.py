@@ -150,8 +150,7 @@ class TrainingBatch:
             starts, offset = self.given[0].to(starts).expand(len(drawn), -1), self.given[1]
         batch = min(settings.batch_size, num_rows)
         lengths = np.minimum(batch, num_rows - np.arange(num_rows) // batch * batch)
-        factors = {int(rows): 2 * self.objective.loss_multiplier(int(rows)) for rows in set(lengths.tolist())}
-        rates = settings.learning_rate * np.array([factors[rows] for rows in lengths.tolist()])
+        rates = 2 * settings.learning_rate * self.objective.loss_multiplier(lengths) * np.ones(num_rows)
         moved = settings.learning_rate * self.objective.share * strengths
         rates, decay, threshold = self._on_device(rates, 1.0 - moved, moved)
         return BatchedProblem(

@@ -101,7 +101,7 @@ class TrainingObjective:
         squared = torch.nn.functional.mse_loss(prediction, target, reduction=reduction)
         return squared / 2 if self.loss_name == "half-mean" else squared
 
-    def loss_multiplier(self, num_rows: int) -> float:
+    def loss_multiplier(self, num_rows: int | np.ndarray) -> float | np.ndarray:
         """Return the factor of the residual sum of squares in the loss of so many rows."""
         return {"half-mean": 0.5 / num_rows, "mean": 1.0 / num_rows, "sum": 1.0}[self.loss_name]
 
