@@ -30,6 +30,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "choice_study": ["ChoiceStudy", "study_choice"],
         # penalised training, and the comparison of both roads
         "training": ["TrainingRun", "train"],
+        "training_path": ["TrainingPath", "train_path"],
+        "remedies": ["Remedy", "bagging", "dropout", "early_stopping", "input_noise", "more_data"],
         "comparison": ["Comparison", "compare"],
     },
 )

@@ -14,7 +14,7 @@ from bayesreg.data import RegressionData, simulate_weight_decay
 from bayesreg.inference.progress import progress_bar
 from bayesreg.penalty_path import path
 from bayesreg.selection import Chooser, checked_methods
-from bayesreg.training import check_test
+from bayesreg.training_checks import check_test
 
 # Without "learned", which draws from a posterior a data set.
 _METHODS = ("validation", "cv", "cv-1se", "evidence", "loo")

@@ -23,7 +23,7 @@ from bayesreg.posterior import Posterior
 from bayesreg.priors import GaussianPrior, LaplacePrior
 from bayesreg.sampling import sample
 from bayesreg.strength_evidence import gaussian_evidence, laplace_evidence
-from bayesreg.training import check_test
+from bayesreg.training_checks import check_test
 
 METHODS = ("validation", "cv", "cv-1se", "evidence", "loo", "learned")
 # Those that need a prior with a scale of its own, which the product of two has not.
