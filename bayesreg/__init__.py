@@ -21,12 +21,17 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "inference.map": ["MapEstimate", "map_estimate"],
         "sampling": ["sample"],
         "posterior": ["Posterior"],
+        "posterior_path": ["PosteriorPath", "posterior_path"],
         "warnings": ["ConvergenceWarning"],
         # the whole lambda axis
         "penalty_path": ["Path", "path"],
         "cross_validation": ["CrossValidation", "cross_validate"],
+        "selection": ["Choice", "LambdaChoice", "choose_lambda"],
+        "choice_study": ["ChoiceStudy", "study_choice"],
         # penalised training, and the comparison of both roads
         "training": ["TrainingRun", "train"],
+        "training_path": ["TrainingPath", "train_path"],
+        "remedies": ["Remedy", "bagging", "dropout", "early_stopping", "input_noise", "more_data"],
         "comparison": ["Comparison", "compare"],
     },
 )

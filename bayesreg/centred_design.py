@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesreg.data import RegressionData
+from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.moments import Moments, as_moments
 
 # A Gram of more than so many operations is not made where the rows are fewer than half the columns.
@@ -61,6 +62,14 @@ class CentredDesign:
     def root(self) -> np.ndarray:
         """F `(k, d + 1)` with F'F = [Xc yc]'[Xc yc]."""
         return self.moments.square_root()
+
+    @cached_property
+    def spectrum(self) -> EvidenceSpectrum:
+        """The singular value decomposition of Xc, with the target in its coordinates."""
+        d = self.num_features
+        return EvidenceSpectrum.of_root(
+            self.root, self.num_rows, self.has_intercept, self.from_rows, np.ones(d), np.zeros(d)
+        )
 
 
 class CentredRows(CentredDesign):

@@ -1,13 +1,13 @@
 """Cross-validation of the strength: the folds' moments from one pass, a certified path for each.
 
-The rows of a fold are left out of the sums, not subtracted from them: the moments of the others are the sum of those
-before it and those after it, so that nothing cancels. The errors are made from the rows left out.
+The rows of a fold are left out of the sums, not subtracted from them, so that nothing cancels: without a fold are the
+folds of the other half, those of the other quarter of its own half, and so on. The errors are made from the rows left
+out.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,15 @@ from sklearn.model_selection import KFold
 from bayesreg.arrays import check_whole_number
 from bayesreg.centred_design import CentredDesign, centred_design
 from bayesreg.data import RegressionData, require_rows
+from bayesreg.lambdas import checked_lambdas, checked_ratio, default_lambdas
 from bayesreg.lasso_path import LARGEST_GAP
 from bayesreg.moments import Moments
-from bayesreg.penalty_path import checked_lambdas, checked_ratio, default_lambdas, fit_all
+from bayesreg.penalty_path import fit_all
 from bayesreg.row_sums import RowSums, sum_up_parts
 from bayesreg.warnings import ConvergenceWarning
+
+# The sums of so many folds are held at once; of more, they are made when needed.
+_FEW_FOLDS = 32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +65,7 @@ class CrossValidation:
     @property
     def best(self) -> int:
         """The index of the strength of the smallest loss; of several, the largest strength."""
-        return _largest_within(self.lambdas, self.loss, float(self.loss.min()))
+        return smallest(self.lambdas, self.loss)
 
     @property
     def one_standard_error(self) -> int:
@@ -69,7 +73,8 @@ class CrossValidation:
 
         Source: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3.
         """
-        return _largest_within(self.lambdas, self.loss, float((self.loss + self.standard_error)[self.best]))
+        within = self.loss <= (self.loss + self.standard_error)[self.best]
+        return int(torch.where(within, self.lambdas, -1.0).argmax())
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a strength: lambda, loss, and its standard error."""
@@ -144,6 +149,11 @@ def cross_validate(
     return CrossValidation(kind, torch.from_numpy(strengths), torch.from_numpy(losses), sizes)
 
 
+def smallest(lambdas: torch.Tensor, loss: torch.Tensor) -> int:
+    """Return the index of the smallest loss; of several, that of the largest strength."""
+    return int(torch.where(loss == loss.min(), lambdas, -1.0).argmax())
+
+
 def _designs_without(data: RegressionData, parts: list[slice], intercept: bool) -> Iterator[CentredDesign]:
     """Yield the design of all rows but those of a part, for each part."""
     whole = centred_design(data, intercept)
@@ -153,15 +163,23 @@ def _designs_without(data: RegressionData, parts: list[slice], intercept: bool) 
             yield centred_design(RegressionData(data.features[kept], data.target[kept], data.feature_names), intercept)
         return
     pivot = np.append(data.features[0], data.target[0])
-    sums = sum_up_parts(data, pivot, parts)
-    before = [None, *itertools.accumulate(sums[:-1], RowSums.merged)]
-    after = [*itertools.accumulate(sums[:0:-1], RowSums.merged)][::-1] + [None]
-    for sides in zip(before, after, strict=True):
-        total = functools.reduce(RowSums.merged, (side for side in sides if side is not None))
-        moments = Moments(total.num_rows, pivot, total.offsets, total.scatter, data.feature_names)
+    sums = sum_up_parts(data, pivot, parts) if len(parts) <= _FEW_FOLDS else None
+
+    def total(first: int, last: int) -> RowSums:
+        if sums is not None:
+            return functools.reduce(RowSums.merged, sums[first:last])
+        return sum_up_parts(data, pivot, [slice(parts[first].start, parts[last - 1].stop)])[0]
+
+    def without(first: int, last: int, others: RowSums | None) -> Iterator[RowSums]:
+        """Yield the sums without each of some folds, given those without all of them: half by half."""
+        if last - first == 1:
+            yield others
+            return
+        middle = (first + last) // 2
+        for near, far in (((first, middle), (middle, last)), ((middle, last), (first, middle))):
+            beside = total(*far)
+            yield from without(*near, beside if others is None else others.merged(beside))
+
+    for rest in without(0, len(parts), None):
+        moments = Moments(rest.num_rows, pivot, rest.offsets, rest.scatter, data.feature_names)
         yield CentredDesign(moments if intercept else moments.about_origin())
-
-
-def _largest_within(lambdas: torch.Tensor, loss: torch.Tensor, bound: float) -> int:
-    within = torch.where(loss <= bound, lambdas, -1.0)
-    return int(within.argmax())

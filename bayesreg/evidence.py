@@ -17,7 +17,7 @@ section 3.5.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -30,6 +30,8 @@ from bayesreg.threads import one_thread
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
 _GRADED = 1e4
+# Columns whose lengths differ by no more than the rounding of a length, as standardised ones do, are of one length.
+_OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
 # How far beyond the singular values' range the log of a ratio of scales is looked for.
 _RATIO_REACH = 12.0
 _NUMBERS_AT_ONCE = 2_000_000
@@ -115,6 +117,9 @@ class EvidenceSpectrum:
         design = root[:, :-1] * relative_scales
         observed, shift = root[:, -1], root[:, :-1] @ prior_loc
         left, values, basis = _singular_value_decomposition(design, num_rows)
+        # A singular vector's sign is anyone's choice, and libraries and processors differ in it: with it, all draws.
+        signs = np.where(np.cos(np.arange(1.0, num_features + 1)) @ basis < 0.0, -1.0, 1.0)
+        left, basis = left * signs, basis * signs
         projections = left.T @ (observed - shift)
         # The shift lies in the span: the residual is the target's own, and so is its rounding.
         outside = observed - left @ (left.T @ observed)
@@ -136,6 +141,19 @@ class EvidenceSpectrum:
             tensor(values), tensor(basis), tensor(projections), residual, rounding, smallest if blind else 0.0,
             num_rows, num_features, centred, tensor(prior_loc), tensor(relative_scales),
         )  # fmt: skip
+
+    def at_scale(self, factor: float) -> EvidenceSpectrum:
+        """Return the spectrum of the same data under a prior whose scales are all longer by a factor.
+
+        Args:
+            factor: Positive.
+
+        Returns:
+            The spectrum, without another decomposition.
+        """
+        return replace(
+            self, singular_values=self.singular_values * factor, relative_scales=self.relative_scales * factor
+        )
 
     def require_residual(self) -> None:
         """Refuse to learn the noise from second moments that do not tell the residual from rounding.
@@ -348,6 +366,8 @@ def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np
     left, values, right = scipy.linalg.svd(design / lengths, full_matrices=False, check_finite=False)
     keep = values > max(num_rows, design.shape[1]) * np.finfo(np.float64).eps * (values[0] if values.size else 0.0)
     left, values, right = left[:, keep], values[keep], right[keep]
+    if lengths.max() <= lengths.min() * (1.0 + _OF_ONE_LENGTH):
+        return left, values * lengths[0], right.T
     rescaled = (values[:, None] * right * lengths).T  # (d, r): design = left @ rescaled.T
     if lengths.max() <= _GRADED * lengths.min() or values.size == 0:
         basis, values, rotation = scipy.linalg.svd(rescaled, full_matrices=False, check_finite=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal
@@ -12,12 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bayesreg.arrays import as_float64
 from bayesreg.centred_design import CentredDesign, centred_design
 from bayesreg.certificates import Certificate, certify
 from bayesreg.conventions import prior_for
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
+from bayesreg.lambdas import checked_lambdas, checked_number, checked_ratio, default_lambdas
 from bayesreg.lasso_path import LARGEST_GAP, FittedPath, fit_path
 from bayesreg.moments import Moments
 from bayesreg.penalties import Penalty
@@ -25,14 +26,11 @@ from bayesreg.priors import Prior
 from bayesreg.ridge_path import RidgeFits, fit_ridge
 from bayesreg.standardization import Standardization
 from bayesreg.strengths import scale_from_strength
+from bayesreg.threads import one_thread
 from bayesreg.warnings import ConvergenceWarning
 
-KINDS = ("l2", "l1", "elasticnet")
-_NUM_LAMBDAS = 100
-# The smallest strength by default, as a share of the largest: as far as the fit still changes.
-_SHARE, _SHARE_WITH_FEW_ROWS = 1e-3, 1e-2
-# Ridge shrinks directions: from well above the longest one's strength to well below the shortest one's.
-_BEYOND_SPECTRUM, _LEAST_OF_SPECTRUM = 100.0, 1e-6
+# From this many columns on, matrices are so large that the BLAS's threads pay.
+_LARGE = 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,7 +99,7 @@ class Path:
         """
         if self._noise_scale is not None:
             return self._noise_scale
-        return self._spectrum.likeliest_scales()[0]
+        return self.spectrum.likeliest_scales()[0]
 
     @cached_property
     def prior_scales(self) -> torch.Tensor:
@@ -205,16 +203,23 @@ class Path:
         Raises:
             TypeError: The path was made from moments.
         """
-        ridge = self._of_ridge("leave_one_out")
-        if not isinstance(self.data, RegressionData):
-            raise TypeError("leave_one_out needs rows (a RegressionData), and this path was made from Moments")
-        return torch.from_numpy(ridge.leave_one_out(self.data, self._design))
+        return torch.from_numpy(self._of_ridge("leave_one_out").leave_one_out(self._rows(), self._design))
 
-    @cached_property
-    def _spectrum(self) -> EvidenceSpectrum:
-        if self._ridge is not None:
-            return self._ridge.spectrum
-        return fit_ridge(self._design, np.zeros(0)).spectrum
+    def leave_one_out_rows(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each; l2, from rows."""
+        ridge = self._of_ridge("leave_one_out_rows")
+        residuals, freedom = ridge.leave_one_out_rows(self._rows(), self._design, index)
+        return torch.from_numpy(residuals), torch.from_numpy(freedom)
+
+    @property
+    def spectrum(self) -> EvidenceSpectrum:
+        """The singular value decomposition of the centred columns."""
+        return self._design.spectrum
+
+    def _rows(self) -> RegressionData:
+        if not isinstance(self.data, RegressionData):
+            raise TypeError("leave-one-out needs rows (a RegressionData), and this path was made from Moments")
+        return self.data
 
     def _of_ridge(self, what: str) -> RidgeFits:
         if self._ridge is None:
@@ -302,7 +307,7 @@ def path(
     if not isinstance(intercept, bool | np.bool_):
         raise TypeError(f"intercept must be True or False, got {intercept!r}")
     if noise_scale is not None:
-        noise_scale = _number(noise_scale, "noise_scale", "a positive number")
+        noise_scale = checked_number(noise_scale, "noise_scale", "a positive number")
         if not 0.0 < noise_scale < np.inf:
             raise ValueError(f"noise_scale must be positive and finite, got {noise_scale!r}")
     design = centred_design(data, bool(intercept))
@@ -336,6 +341,12 @@ def path(
 
 def fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     """Return the fits at strengths in any order, as arrays."""
+    # Small operations, for which the BLAS's threads wait, and long ones over large matrices.
+    with one_thread() if design.num_features < _LARGE else nullcontext():
+        return _fit_all(design, kind, lambdas, l1_ratio)
+
+
+def _fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     if kind == "l2":
         return fit_ridge(design, lambdas)
     order = np.argsort(-lambdas, kind="stable")
@@ -345,48 +356,3 @@ def fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: flo
         return fits
     back = np.argsort(order)
     return FittedPath(*(getattr(fits, item.name)[back] for item in fields(fits)))
-
-
-def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.ndarray:
-    """Return 100 strengths, descending, evenly in their logarithm."""
-    largest = float(np.abs(design.correlations).max())
-    if kind != "l2":
-        first = largest / l1_ratio or 1.0
-        share = _SHARE if design.num_rows > design.num_features else _SHARE_WITH_FEW_ROWS
-        return np.geomspace(first, share * first, _NUM_LAMBDAS)
-    squares = np.square(fit_ridge(design, np.zeros(0)).spectrum.singular_values.numpy()) / design.num_rows
-    if not squares.size:
-        return np.geomspace(1.0, _SHARE, _NUM_LAMBDAS)
-    last = max(squares.min(), _LEAST_OF_SPECTRUM * squares.max()) / _BEYOND_SPECTRUM
-    return np.geomspace(_BEYOND_SPECTRUM * squares.max(), last, _NUM_LAMBDAS)
-
-
-def checked_lambdas(lambdas: Sequence[float] | np.ndarray | torch.Tensor, kind: str) -> np.ndarray:
-    """Return strengths as an array `(m,)`, or refuse them with a ValueError."""
-    values = as_float64(lambdas, "lambdas")
-    if values.ndim != 1 or not values.size:
-        raise ValueError(f"lambdas must be a vector of at least one strength, got shape {values.shape}")
-    valid = np.isfinite(values) & ((values >= 0.0) if kind == "l2" else (values > 0.0))
-    if not valid.all():
-        least = "at least 0" if kind == "l2" else "positive (strength 0 is least squares: kind='l2' has it)"
-        first = int(np.argmin(valid))
-        raise ValueError(f"lambdas must be finite and {least}, got {values[first]} at position {first}")
-    return values.copy()
-
-
-def checked_ratio(kind: str, l1_ratio: float) -> float:
-    """Return the share r of the L1 term: 0 for l2, 1 for l1, as given for an elastic net; or refuse kind and share."""
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    if kind != "elasticnet":
-        return {"l2": 0.0, "l1": 1.0}[kind]
-    ratio = _number(l1_ratio, "l1_ratio", "a number above 0 and below 1")
-    if not 0.0 < ratio < 1.0:
-        raise ValueError(f"l1_ratio must be above 0 and below 1 (else kind is 'l2' or 'l1'), got {l1_ratio!r}")
-    return ratio
-
-
-def _number(value: object, name: str, wanted: str) -> float:
-    if isinstance(value, bool | str) or not np.isscalar(value) or isinstance(value, complex):
-        raise TypeError(f"{name} must be {wanted}, got {value!r}")
-    return float(value)

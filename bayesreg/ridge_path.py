@@ -15,6 +15,7 @@ Heath and Wahba, Technometrics 21 (1979), for GCV.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch
 from bayesreg.centred_design import CentredDesign
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
-from bayesreg.threads import one_thread
+from bayesreg.threads import in_parallel, one_thread
 
 # Rows of the leave-one-out errors that are worked on at once, times strengths.
 _NUMBERS_AT_ONCE = 2**18
@@ -52,6 +53,7 @@ class RidgeFits:
         """F, `(m, r)`."""
         return _shrinkage(self.spectrum, self.lambdas)
 
+    @one_thread()
     def variances(self) -> np.ndarray:
         """Return the posterior variances of the weights over s^2, `(m, d)`; infinite at 0 where the rank is short."""
         squares, basis = np.square(self.spectrum.singular_values.numpy()), np.square(self.spectrum.basis.numpy())
@@ -95,28 +97,47 @@ class RidgeFits:
         Returns:
             The errors; infinite where a row alone determines a direction.
         """
+        squares = self._of_blocks(data, design, self.shrinkage, lambda residuals, _: np.square(residuals).sum(axis=0))
+        return np.sum(squares, axis=0) / self.spectrum.num_rows
+
+    def leave_one_out_rows(
+        self, data: RegressionData, design: CentredDesign, index: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each."""
+        one = self.shrinkage[index : index + 1]
+        both = self._of_blocks(data, design, one, lambda *of_rows: np.concatenate(of_rows, axis=1))
+        return tuple(np.concatenate(both).T)
+
+    @one_thread()
+    def _of_blocks(
+        self,
+        data: RegressionData,
+        design: CentredDesign,
+        shrinkage: np.ndarray,
+        use: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> list[np.ndarray]:
+        """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
-        values = spectrum.singular_values.numpy()
-        to_left = spectrum.basis.numpy() / values
-        projections, kept = spectrum.projections.numpy(), 1.0 - self.shrinkage
+        to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
+        projections, kept = spectrum.projections.numpy(), 1.0 - shrinkage
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
-        total, step = np.zeros(len(self.lambdas)), max(1, _NUMBERS_AT_ONCE // max(len(self.lambdas), len(values)))
-        for first in range(0, n, step):
+        step = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1))
+
+        def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
+            go_on()
             rows = slice(first, first + step)
             left = (data.features[rows] - design.feature_means) @ to_left
-            target = data.target[rows] - design.target_mean
             squares = np.square(left)
-            outside = 0.0 if full else target - left @ projections
-            free = 0.0 if full else np.maximum(1.0 - own - squares.sum(axis=1), 0.0)
-            residuals = (left * projections) @ kept.T
-            residuals += outside if full else outside[:, None]
-            freedom = squares @ kept.T
-            freedom += free if full else free[:, None]
+            residuals, freedom = (left * projections) @ kept.T, squares @ kept.T
+            if not full:
+                residuals += (data.target[rows] - design.target_mean - left @ projections)[:, None]
+                freedom += np.maximum(1.0 - own - squares.sum(axis=1), 0.0)[:, None]
             with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = residuals / freedom
-            total += np.square(np.where(np.isnan(ratio), np.inf, ratio)).sum(axis=0)
-        return total / n
+                left_out = residuals / freedom
+            return use(np.where(np.isnan(left_out), np.inf, left_out), freedom)
+
+        return in_parallel(of_block, range(0, n, step))
 
 
 def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
@@ -129,10 +150,7 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     Returns:
         The fits.
     """
-    d = design.num_features
-    spectrum = EvidenceSpectrum.of_root(
-        design.root, design.num_rows, design.has_intercept, design.from_rows, np.ones(d), np.zeros(d)
-    )
+    spectrum = design.spectrum
     values, projections = spectrum.singular_values.numpy(), spectrum.projections.numpy()
     n = design.num_rows
     weights = (values * projections / (np.square(values) + n * lambdas[:, None])) @ spectrum.basis.numpy().T
@@ -142,7 +160,7 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     along = np.square(gradient @ spectrum.basis.numpy())
     curvature = np.square(values) / n + lambdas[:, None]
     excess = (along / curvature).sum(axis=1)
-    if spectrum.rank < d:
+    if spectrum.rank < design.num_features:
         rest = np.maximum(np.square(gradient).sum(axis=1) - along.sum(axis=1), 0.0)
         excess += np.divide(rest, lambdas, out=np.zeros_like(rest), where=lambdas > 0.0)
     null = design.mean_square

@@ -104,8 +104,7 @@ def sample(
     for name, least in (("draws", 1), ("tune", 0), ("chains", 1)):
         if asked[name] is not None:
             asked[name] = check_whole_number(asked[name], name, least)
-    if check_whole_number(seed, "seed", 0) >= _SEED_BOUND:
-        raise ValueError(f"seed must be below 2**63, got {seed}")
+    seed = check_seed(seed)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     # On one thread, for what is set up as for the draws: these are small operations, for which threads wait.
@@ -137,7 +136,7 @@ def _run(
     target = model.target(moments, device or "cpu")
     require_proper(target)
     refusals = []
-    for name, why in _candidates(target) if method == "auto" else [(method, "as asked")]:
+    for name, why in candidates(target) if method == "auto" else [(method, "as asked")]:
         engine = ENGINES[name]
         run = engine.load().run
         _check_options(run, name, options)
@@ -178,8 +177,33 @@ def _run(
     raise AssertionError("the last engine that auto tries takes every model")
 
 
-def _candidates(target: Target) -> Iterator[tuple[str, str]]:
-    """Yield the engines that ``"auto"`` tries, each with why; the last one takes every model."""
+def check_seed(seed: int) -> int:
+    """Return a seed that a run and a file can keep.
+
+    Args:
+        seed: What was given.
+
+    Returns:
+        The seed.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is outside 0 to 2^63 - 1.
+    """
+    if check_whole_number(seed, "seed", 0) >= _SEED_BOUND:
+        raise ValueError(f"seed must be below 2**63, got {seed}")
+    return seed
+
+
+def candidates(target: Target) -> Iterator[tuple[str, str]]:
+    """Yield the engines that ``"auto"`` tries, each with why; the last one takes every model.
+
+    Args:
+        target: The posterior.
+
+    Yields:
+        The name of an engine, and the reason.
+    """
     if target.model.prior.kind != "laplace":
         yield "exact", "auto: independent draws from the exact posterior, which a Gaussian or a flat prior has"
         return

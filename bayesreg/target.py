@@ -42,6 +42,7 @@ class Target:
         model: The `LinearRegression`.
         moments: The data.
         device: Where points and results live; everything is float64.
+        spectrum: The attribute of that name, where it is known already.
 
     Attributes:
         spectrum: The data in the eigenbasis of the prior's coordinates, at the prior's own scales.
@@ -50,7 +51,13 @@ class Target:
         ValueError: The prior's scale or location vector does not have one entry a feature.
     """
 
-    def __init__(self, model: LinearRegression, moments: Moments, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        model: LinearRegression,
+        moments: Moments,
+        device: torch.device | str = "cpu",
+        spectrum: EvidenceSpectrum | None = None,
+    ):
         self.model = model
         self.moments = moments if model.intercept else moments.about_origin()
         self.device = torch.device(device)
@@ -64,7 +71,7 @@ class Target:
             name: LearnedScale(learned.distribution, self.device) for name, learned in model.learned_scales.items()
         }
         self.known_noise_scale = None if model.noise_is_learned else self._tensor(float(model.noise_scale))
-        self.spectrum = EvidenceSpectrum.of(
+        self.spectrum = spectrum or EvidenceSpectrum.of(
             self.moments, model.prior.scales(self.num_features), model.prior.locations(self.num_features), self.device
         )
         self._start = self._find_start()

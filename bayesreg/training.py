@@ -12,28 +12,25 @@ nothing is solved in closed form, and what is left to the optimum is certified.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import torch
 
-from bayesreg.arrays import as_float64
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.devices import resolve_device
 from bayesreg.finishing import finish as finish_training
 from bayesreg.inference.progress import progress_bar
 from bayesreg.penalties import Penalty
-from bayesreg.training_objective import TrainingObjective, known_to_training, largest_stable_step, stable_step
+from bayesreg.training_checks import check_convergent, check_test, checked_start
+from bayesreg.training_objective import TrainingObjective, known_to_training, largest_stable_step
 from bayesreg.training_run import TrainingRun, TrainingSettings
+from bayesreg.training_shuffling import Shuffling
 from bayesreg.warnings import ConvergenceWarning
 
 __all__ = ["TrainingRun", "TrainingSettings", "largest_stable_step", "train"]
-
-# A mini-batch run whose objective ends this far above both its start and that of weights 0 has diverged.
-_DIVERGED = 1e3
 
 
 def train(
@@ -54,8 +51,7 @@ def train(
 ) -> TrainingRun:
     """Train penalised linear regression by stochastic gradient descent; the loss follows from the penalty's convention.
 
-    The weights start from N(0, 1) and the intercept from 0. The start is drawn before the shuffling, used or not, so
-    that the batches depend on the seed alone.
+    The weights start from N(0, 1) and the intercept from 0 (see `bayesreg.training_shuffling`).
 
     Args:
         data: The rows.
@@ -100,13 +96,14 @@ def train(
     penalty = Penalty() if penalty is None else penalty
     place = resolve_device(device)
     objective = TrainingObjective.of(penalty, rows, settings.batch_size, place)
-    _check_test(test, rows)
-    given = None if start is None else _checked_start(start, rows.num_features, settings.intercept)
+    check_test(test, rows)
+    given = None if start is None else checked_start(start, rows.num_features, settings.intercept)
     loop = _Loop(rows, test, objective, penalty, settings, place)
     loop.start(given)
     loop.run(progress)
     history = loop.history()
-    loop.check_convergent(history)
+    first, last = history["train_objective"].iloc[[0, -1]]
+    check_convergent(first, last, objective, (loop.features, loop.target), settings, penalty.kind)
     weights, offset, finishing_steps = loop.weights.detach(), loop.intercept.item(), 0
     if settings.finished:
         canonical = penalty.canonical(**known_to_training(rows, settings.batch_size))
@@ -142,7 +139,7 @@ class _Loop:
         self.parts = {"train": (self.features, self.target)}
         if test is not None:
             self.parts["test"] = tuple(torch.tensor(v, **self.number) for v in (test.features, test.target))
-        self.generator = torch.Generator(device=device).manual_seed(settings.seed)
+        self.shuffling = Shuffling(settings.seed, *self.features.shape, device)
         rate, share = settings.learning_rate, objective.share
         self.l1, self.l2, self.threshold = share * objective.l1, share * objective.l2, rate * share * objective.l1
         self.has_l1 = penalty.kind in ("l1", "elasticnet")
@@ -153,8 +150,7 @@ class _Loop:
 
     def start(self, given: tuple[torch.Tensor, float] | None) -> None:
         """Make the parameters and the optimizer."""
-        drawn = torch.randn(self.features.shape[1], generator=self.generator, **self.number)
-        weights, intercept = (drawn, 0.0) if given is None else given
+        weights, intercept = (self.shuffling.start, 0.0) if given is None else given
         self.weights = weights.to(**self.number, copy=True).requires_grad_()
         self.intercept = torch.tensor(intercept, **self.number, requires_grad=self.settings.intercept)
         groups = [{"params": [self.weights], "weight_decay": self.decay}]
@@ -166,11 +162,9 @@ class _Loop:
     def run(self, progress: bool) -> None:
         """Go through the epochs; nothing in here waits for the device."""
         self.record()
-        num_rows, device = len(self.target), self.target.device
         with progress_bar(progress, "training", self.settings.epochs) as advance:
             for _ in range(self.settings.epochs):
-                order = torch.randperm(num_rows, generator=self.generator, dtype=torch.int64, device=device)
-                for batch in order.split(self.settings.batch_size):
+                for batch in self.shuffling.order().split(self.settings.batch_size):
                     self.step(self.features[batch], self.target[batch])
                 self.record()
                 advance()
@@ -208,93 +202,3 @@ class _Loop:
         table = pd.DataFrame(torch.stack(self.records).cpu().numpy(), columns=names)
         table.insert(0, "epoch", range(len(table)))
         return table.astype({"zeros": "int64"})
-
-    def check_convergent(self, history: pd.DataFrame) -> None:
-        """Refuse a run that diverged.
-
-        Args:
-            history: Its history.
-
-        Raises:
-            ValueError: If the objective at the end is not finite, or far above that at the start; on the full batch,
-                where each stable step goes down, if it is above it at all.
-        """
-        first, last = history["train_objective"].iloc[[0, -1]]
-        if not math.isfinite(first):
-            raise ValueError(f"the objective at the start is {first}: data or start are too large for float64")
-        null = float(self.objective.loss(torch.zeros_like(self.target), self.target))
-        full = self.settings.batch_size >= len(self.target)
-        descends = full and not (self.has_l1 and self.settings.l1_update == "subgradient")
-        if last <= (first + 1e-9 * max(first, null) if descends else _DIVERGED * max(first, null)):
-            return
-        bound, sharp = stable_step(self.objective, self.features, self.settings.batch_size, self.settings.intercept)
-        reason = "2 / L with L the largest eigenvalue of the full batch's Hessian: a sharp bound"
-        if not sharp:
-            reason = (
-                "2 / L for the full batch" if full else "2 / max over batches of (L_b + lambda), whatever the batches"
-            )
-            reason += ": a sufficient bound, somewhat larger rates may work"
-        raise ValueError(
-            f"training diverged at learning_rate={self.settings.learning_rate:g}: in {self.settings.epochs} epochs the "
-            f"objective went from {first:.3g} to {last:.3g}. The largest stable learning_rate here is {bound:.6g} "
-            f"({reason}). Standardized data, data.standardized(), may allow a larger one"
-        )
-
-
-def _check_test(test: RegressionData | None, data: RegressionData) -> None:
-    """Refuse test rows of other columns or in other units.
-
-    Args:
-        test: The test rows.
-        data: The rows to train on.
-
-    Raises:
-        TypeError: If they are not rows.
-        ValueError: If they do not fit.
-    """
-    if test is None:
-        return
-    if not isinstance(test, RegressionData):
-        raise TypeError(f"test must be a RegressionData or None, got {type(test).__name__}")
-    if test.feature_names != data.feature_names:
-        pairs = zip(test.feature_names, data.feature_names, strict=False)
-        differing = next((f"{its!r} stands where data have {ours!r}" for its, ours in pairs if its != ours), "")
-        raise ValueError(
-            f"test must have the columns of data, {data.num_features} in the same order; it has {test.num_features}"
-            + (f", and {differing}" if differing else "")
-        )
-    if test.transform != data.transform:
-        raise ValueError(
-            "test must be in the units of data: where data are standardized, data.transform.apply(test) of rows in "
-            "their own units; where they are not, test rows that are not standardized either"
-        )
-
-
-def _checked_start(start: Any, num_features: int, intercept: bool) -> tuple[torch.Tensor, float]:
-    """The start as a tensor and a number.
-
-    Args:
-        start: What the caller gave.
-        num_features: Number of features d.
-        intercept: Whether the model has an intercept.
-
-    Returns:
-        Weights (d,) and intercept.
-
-    Raises:
-        ValueError: If it is not a pair of d finite weights and a finite intercept (0 in a model without one).
-    """
-    if not isinstance(start, tuple | list) or len(start) != 2:
-        raise ValueError(f"start must be a pair (weights, intercept), got {start!r}")
-    weights, offset = as_float64(start[0], "weights of start"), as_float64(start[1], "intercept of start")
-    if weights.shape != (num_features,) or offset.size != 1:
-        raise ValueError(
-            f"start must be weights of shape ({num_features},) and one intercept, got shapes {weights.shape} and "
-            f"{offset.shape}"
-        )
-    weights, number = torch.tensor(weights, dtype=torch.float64, device="cpu"), float(offset.reshape(()))
-    if not (bool(weights.isfinite().all()) and math.isfinite(number)):
-        raise ValueError("start must be finite, got weights or an intercept that are not")
-    if number and not intercept:
-        raise ValueError(f"start must have an intercept of 0 with intercept=False, got {number}")
-    return weights, number

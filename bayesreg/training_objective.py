@@ -101,6 +101,10 @@ class TrainingObjective:
         squared = torch.nn.functional.mse_loss(prediction, target, reduction=reduction)
         return squared / 2 if self.loss_name == "half-mean" else squared
 
+    def loss_multiplier(self, num_rows: int | np.ndarray) -> float | np.ndarray:
+        """Return the factor of the residual sum of squares in the loss of so many rows."""
+        return {"half-mean": 0.5 / num_rows, "mean": 1.0 / num_rows, "sum": 1.0}[self.loss_name]
+
     def penalty(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the whole of P(w), ()."""
         offset = weights - self.centre
@@ -180,7 +184,7 @@ def stable_step(
         decay = torch.cat([decay, torch.zeros(1, dtype=torch.float64, device=device)])
 
     def curvature(rows: int) -> float:  # the factor of Z'Z in the Hessian of the loss of so many rows
-        return {"half-mean": 1 / rows, "mean": 2 / rows, "sum": 2.0}[objective.loss_name]
+        return 2 * objective.loss_multiplier(rows)
 
     if batch_size >= num_rows:
         factor = curvature(num_rows)

@@ -65,8 +65,12 @@ def test_a_ridge_is_integrated_and_drawn_from(shape, noise, prior):
     assert np.prod(table.shape) < 300_000
     assert table.log_evidence == pytest.approx(log_evidence, abs=1e-9)
     draws = table.draw_chains(40_000, [torch.Generator().manual_seed(0)])[0]
+    nodes, probabilities = table.nodes()
+    assert float(probabilities.sum()) == pytest.approx(1.0, abs=1e-12)
     for name, (mean, sd) in moments.items():
         values = draws[name].numpy()
+        assert float(probabilities @ nodes[name]) == pytest.approx(mean, abs=1e-8 * sd)
+        assert float(probabilities @ (nodes[name] - mean).square()) == pytest.approx(sd**2, rel=1e-8)
         kurtosis = ((values - mean) ** 4).mean() / sd**4
         assert abs(values.mean() - mean) < 4.5 * sd / 200
         assert abs(values.std() / sd - 1.0) < 4.5 * ((kurtosis - 1.0) / 40_000) ** 0.5 / 2

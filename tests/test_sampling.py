@@ -18,7 +18,7 @@ from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference import scale_table
 from bayesreg.inference.engine import EngineResult
 from bayesreg.memory import require_memory
-from bayesreg.sampling import _candidates, _warn
+from bayesreg.sampling import _warn, candidates
 
 LEARNED = dist.HalfNormal(1.0)
 
@@ -72,7 +72,7 @@ def test_auto_wants_two_rows_a_column_for_hmc(rows, expected):
     random = np.random.default_rng(0)
     data = br.RegressionData(random.standard_normal((rows, 25)), random.standard_normal(rows))
     target = br.LinearRegression(br.LaplacePrior(0.01), 0.5).target(data)
-    assert [name for name, _ in _candidates(target)] == ["rejection", expected]
+    assert [name for name, _ in candidates(target)] == ["rejection", expected]
 
 
 def test_auto_takes_gibbs_where_there_are_fewer_rows_than_columns():

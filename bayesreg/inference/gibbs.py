@@ -36,7 +36,7 @@ from bayesreg.isolation import chain_seed
 from bayesreg.threads import in_parallel, one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bayesreg.target import Target
 
@@ -80,11 +80,9 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     reason = why_not(target)
     if reason is not None:
         raise EngineCannot(reason)
-    spectrum = target.spectrum
-    numbers_a_chain = max(1, spectrum.rank * (NUM_POINTS * spectrum.rank + spectrum.num_features))
-    num_blocks = -(-chains // max(1, _BLOCK_NUMBERS[target.device.type] // numbers_a_chain))
-    chains_at_once = -(-chains // num_blocks)
-    firsts = range(0, chains, chains_at_once)
+    num_blocks = -(-chains // chains_at_once(target))
+    together = -(-chains // num_blocks)
+    firsts = range(0, chains, together)
     with progress_bar(progress, "gibbs", len(firsts) * (tune + draws)) as advance:
 
         def draw(first: int, go_on: Callable[[], None]) -> dict[str, torch.Tensor]:
@@ -93,7 +91,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
                 advance()
 
             generator = torch.Generator(target.device).manual_seed(chain_seed(seed, first))
-            return _block(target, min(chains_at_once, chains - first), draws, tune, generator, scanned)
+            return _block(target, min(together, chains - first), draws, tune, generator, scanned)
 
         blocks = in_parallel(draw, firsts)
     named = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
@@ -104,48 +102,134 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         named,
         statistics,
         message=f"two-block Gibbs, {chains} chains of {draws} draws after {tune} scans",
-        details={"tune": tune, "chains_at_once": chains_at_once},
+        details={"tune": tune, "chains_at_once": together},
     )
+
+
+@one_thread()
+def run_at_scales(
+    targets: Sequence[Target], *, draws: int, thin: int, tune: int, chains: int, seed: int
+) -> list[dict[str, torch.Tensor]]:
+    """Draw from the posteriors of one model at several known prior scales, the chains of all in one batch.
+
+    In the coordinates x they differ by the factor t alone, which each chain has of its own: so a scan of all costs as
+    much as a scan of as many chains at one scale.
+
+    Args:
+        targets: The posteriors: of the same data, their priors alike but for a common factor of the scales, which is
+            known.
+        draws: Draws a chain that are kept.
+        thin: Scans from one to the next.
+        tune: Scans before them.
+        chains: Number of chains at each scale.
+        seed: Seeds the draws; those of a scale depend on which others are in the batch.
+
+    Returns:
+        For each target its draws ``(chains, draws, ...)`` by name, on its device.
+    """
+    starts = []
+    for index, target in enumerate(targets):
+        generator = torch.Generator(target.device).manual_seed(chain_seed(seed, index))
+        starts.append(_start(target, chains, generator))
+    first, generator = targets[0], torch.Generator(targets[0].device).manual_seed(chain_seed(seed, len(targets)))
+    factors = torch.stack([target.spectrum.relative_scales[0] for target in targets])
+    log_factors = (factors / first.spectrum.relative_scales[0]).log().repeat_interleave(chains)
+    state = MixtureState(
+        torch.cat([start.variances for start in starts]),
+        torch.cat([start.log_noise for start in starts]),
+        torch.cat([start.log_factor for start in starts]) + log_factors,
+    )
+    mixture = _mixture(first, len(state.log_noise), alike=False)
+    standardised, log_noise, log_factor, _ = _scan(mixture, state, draws, thin, tune, generator, lambda: None)
+    of_scales = zip(*(values.split(chains) for values in (standardised, log_noise, log_factor)), strict=True)
+    return [_named(first, *values, generator) for values in of_scales]
+
+
+def chains_at_once(target: Target) -> int:
+    """Return how many chains go through a scan together: as many as stay in a processor's cache, or fill a GPU.
+
+    Args:
+        target: The posterior.
+
+    Returns:
+        The number, at least 1; by shape and kind of device alone.
+    """
+    spectrum = target.spectrum
+    numbers_a_chain = max(1, spectrum.rank * (NUM_POINTS * spectrum.rank + spectrum.num_features))
+    return max(1, _BLOCK_NUMBERS[target.device.type] // numbers_a_chain)
 
 
 def _block(
     target: Target, chains: int, draws: int, tune: int, generator: torch.Generator, advance: Callable[[], None]
 ) -> dict[str, torch.Tensor]:
     """Run chains together; their draws and statistics ``(chains, draws, ...)``."""
-    on = {"dtype": target.dtype, "device": target.device}
-    spectrum, relative = target.spectrum, target.model.prior.relative_to_noise
+    mixture, state = _mixture(target, chains, alike=True), _start(target, chains, generator)
+    *values, moved = _scan(mixture, state, draws, 1, tune, generator, advance)
+    named = _named(target, *values, generator)
+    named["lp"] = _log_densities(target, named)
+    if target.learned_scales:
+        named["acceptance_rate"] = moved
+    return named
+
+
+def _mixture(target: Target, chains: int, alike: bool) -> ScaleMixture:
+    """Return the two blocks; chains that are not alike learn spacings of their own."""
+    spectrum = target.spectrum
+    residual = torch.tensor(spectrum.residual, dtype=target.dtype, device=target.device)
     data = SpannedData(
         spectrum.singular_values.unsqueeze(-1) * spectrum.basis.mT,
-        spectrum.projections,
-        torch.tensor(spectrum.residual, **on),
+        spectrum.projections if alike else spectrum.projections.expand(chains, -1),
+        residual if alike else residual.expand(chains),
         spectrum.degrees_of_freedom,
     )
     noise, prior_scale = target.learned_scales.get("noise_scale"), target.learned_scales.get("prior_scale")
-    mixture = ScaleMixture(data, noise, prior_scale, relative, chains)
-    state = _start(target, chains, generator)
-    standardised = torch.empty((chains, draws, target.num_features), **on)
+    return ScaleMixture(data, noise, prior_scale, target.model.prior.relative_to_noise, chains)
+
+
+def _scan(
+    mixture: ScaleMixture,
+    state: MixtureState,
+    draws: int,
+    thin: int,
+    tune: int,
+    generator: torch.Generator,
+    advance: Callable[[], None],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return x ``(chains, draws, d)``, and log s, log t and how probably the scales moved ``(chains, draws)``."""
+    chains, num_features = state.variances.shape
+    on = {"dtype": state.variances.dtype, "device": state.variances.device}
+    standardised = torch.empty((chains, draws, num_features), **on)
     log_noise, log_factor, moved = (torch.empty((chains, draws), **on) for _ in range(3))
-    for scan in range(tune + draws):
-        learn, draw = scan < tune, scan - tune
+    for scan in range(tune + draws * thin):
+        learn, (draw, left) = scan < tune, divmod(scan - tune, thin)
         mixture.draw_weights(state, generator, learn)
-        if not learn:
+        if not learn and left == thin - 1:
             standardised[:, draw], log_noise[:, draw] = state.standardised, state.log_noise
             log_factor[:, draw], moved[:, draw] = state.log_factor, state.moved
         mixture.draw_variances(state, generator, learn)
         advance()
+    return standardised, log_noise, log_factor, moved
 
+
+def _named(
+    target: Target,
+    standardised: torch.Tensor,
+    log_noise: torch.Tensor,
+    log_factor: torch.Tensor,
+    generator: torch.Generator,
+) -> dict[str, torch.Tensor]:
+    """Return the draws by name; x is overwritten."""
+    spectrum, on = target.spectrum, {"dtype": target.dtype, "device": target.device}
     factor = log_factor.exp().unsqueeze(-1)
     named = {"weights": standardised.mul_(factor * spectrum.relative_scales).add_(spectrum.prior_loc)}
     if target.model.intercept:
-        deviations = standard_normals((chains, draws), generator, **on) * log_noise.exp()
+        deviations = standard_normals(log_noise.shape, generator, **on) * log_noise.exp()
         named["intercept"] = target.intercepts(named["weights"], deviations / math.sqrt(target.num_rows))
-    if noise is not None:
+    if "noise_scale" in target.learned_scales:
         named["noise_scale"] = log_noise.exp()
-    if prior_scale is not None:
+    if "prior_scale" in target.learned_scales:
+        relative = target.model.prior.relative_to_noise
         named["prior_scale"] = (log_factor - log_noise if relative else log_factor).exp()
-    named["lp"] = _log_densities(target, named)
-    if target.learned_scales:
-        named["acceptance_rate"] = moved
     return named
 
 

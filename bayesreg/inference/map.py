@@ -43,6 +43,10 @@ _FARTHEST = 80.0
 _INSIDE = 1e-12
 
 
+class NoJointMode(ValueError):
+    """The joint density grows without bound; the message says where to, and what would give it a mode."""
+
+
 @dataclass(frozen=True)
 class MapEstimate:
     """The mode of the joint posterior density of weights, intercept and (where learned) noise scale.
@@ -121,8 +125,8 @@ def map_estimate(
 
     Raises:
         TypeError: ``model`` is not a `LinearRegression`, or ``data`` neither rows nor `Moments`.
-        ValueError: A learned prior scale (no joint mode exists), learned noise whose joint mode does not exist, or a
-            flat prior on a design of short rank (improper).
+        NoJointMode: A learned prior scale, or learned noise whose joint density has no maximum; a ValueError.
+        ValueError: A flat prior on a design of short rank (improper).
 
     Example:
         >>> import bayesreg as br
@@ -133,16 +137,14 @@ def map_estimate(
     """
     model = require_model(model).conditioned(noise_scale, prior_scale)
     if model.prior.scale_is_learned:
-        raise ValueError(
+        raise NoJointMode(
             "a learned prior scale has no joint mode with the weights: the density grows without bound as the "
             "scale goes to 0 with the weights. Give prior_scale= the value to condition on, or use sample(), "
             "whose posterior is proper"
         )
     moments = as_moments(data)
     centred = moments if model.intercept else moments.about_origin()
-    problem = _ModeProblem(model, centred)
-    scale = _best_noise_scale(model, problem) if model.noise_is_learned else float(model.noise_scale)
-    weights = problem.weights(scale)
+    problem, scale, weights = _find_mode(model, centred)
     penalty = penalty_for(model.prior, noise_scale=scale, num_rows=moments.num_rows)
     return MapEstimate(
         weights=torch.tensor(weights, dtype=torch.float64, device="cpu"),
@@ -158,14 +160,41 @@ def map_estimate(
     )
 
 
+def joint_mode(model: LinearRegression, moments: Moments, spectrum: EvidenceSpectrum) -> torch.Tensor:
+    """Return the weights of the joint mode, without a certificate: for who wants many of one data set.
+
+    Args:
+        model: The model, its prior scale known.
+        moments: The data; centred for a model with an intercept, about the origin without.
+        spectrum: Their decomposition, at the prior's scales.
+
+    Returns:
+        The weights ``(d,)`` that `map_estimate` gives.
+
+    Raises:
+        NoJointMode: There is none.
+    """
+    return torch.tensor(_find_mode(model, moments, spectrum)[2], dtype=torch.float64, device="cpu")
+
+
+def _find_mode(
+    model: LinearRegression, moments: Moments, spectrum: EvidenceSpectrum | None = None
+) -> tuple[_ModeProblem, float, np.ndarray]:
+    """Return the problem, and the noise scale and the weights of its mode."""
+    problem = _ModeProblem(model, moments, spectrum)
+    scale = _best_noise_scale(model, problem) if model.noise_is_learned else float(model.noise_scale)
+    return problem, scale, problem.weights(scale)
+
+
 class _ModeProblem:
     """The weights' mode at any noise scale, and the joint log density there."""
 
-    def __init__(self, model: LinearRegression, moments: Moments):
+    def __init__(self, model: LinearRegression, moments: Moments, spectrum: EvidenceSpectrum | None = None):
         self.model, self.moments = model, moments
+        self.learned_noise = model.learned_scales.get("noise_scale")
         prior, num_features = model.prior, moments.num_features
         self.scales, self.loc = prior.scales(num_features), prior.locations(num_features)
-        self.spectrum = EvidenceSpectrum.of(moments, self.scales, self.loc)
+        self.spectrum = spectrum or EvidenceSpectrum.of(moments, self.scales, self.loc)
         if prior.kind == "flat":
             self.spectrum.require_full_rank()
         self._root = moments.square_root()
@@ -223,10 +252,9 @@ class _ModeProblem:
 
     def log_noise_prior(self, noise_scale: float) -> float:
         """Return log p(s), 0 for known noise."""
-        learned = self.model.learned_scales.get("noise_scale")
-        if learned is None:
+        if self.learned_noise is None:
             return 0.0
-        return float(learned.log_prior(torch.tensor(noise_scale, dtype=torch.float64, device="cpu")))
+        return float(self.learned_noise.log_prior(torch.tensor(noise_scale, dtype=torch.float64, device="cpu")))
 
     def ceiling(self, log_scales: np.ndarray) -> np.ndarray:
         """Return upper bounds of the joint log density at log s: the best fit and the best prior density at once."""
@@ -237,7 +265,7 @@ class _ModeProblem:
         best_fit = 0.5 * self.spectrum.residual / noise.square()
         likelihood = -self.moments.num_rows * (0.5 * math.log(2 * math.pi) + noise.log()) - best_fit
         best_prior = prior.log_density(torch.zeros_like(scale), scale)
-        return (likelihood + best_prior + self.model.learned_scales["noise_scale"].log_prior(noise)).numpy()
+        return (likelihood + best_prior + self.learned_noise.log_prior(noise)).numpy()
 
     def profile(self, log_scale: float) -> float:
         """Return h(s) at log s."""
@@ -255,7 +283,7 @@ class _ModeProblem:
             slope += float(prior.derivatives(deviation, effective)[2])
         with torch.enable_grad():
             at = torch.tensor(scale, dtype=torch.float64, device="cpu", requires_grad=True)
-            density = self.model.learned_scales["noise_scale"].log_prior(at)
+            density = self.learned_noise.log_prior(at)
             slope += scale * float(torch.autograd.grad(density, at)[0]) if density.requires_grad else 0.0
         return slope
 
@@ -266,7 +294,7 @@ def _best_noise_scale(model: LinearRegression, problem: _ModeProblem) -> float:
     problem.spectrum.require_residual()
     _require_mode(model, problem)
     spread = math.sqrt(moments.Syy / moments.num_rows) or 1.0
-    support = model.learned_scales["noise_scale"].distribution.support
+    support = problem.learned_noise.distribution.support
     lower, upper = math.log(spread) - _FARTHEST, math.log(spread) + _FARTHEST
     if float(support.lower_bound) > 0.0:
         lower = math.log(float(support.lower_bound)) + _INSIDE
@@ -300,13 +328,13 @@ def _require_mode(model: LinearRegression, problem: _ModeProblem) -> None:
     """Refuse learned noise where the joint density grows without bound as the noise scale goes to 0.
 
     Raises:
-        ValueError: It does.
+        NoJointMode: It does.
     """
     interpolates = problem.spectrum.residual == 0.0
     if model.prior.relative_to_noise:
         # The prior shrinks with the noise, so that only weights at its centre keep their density.
         interpolates = interpolates and not bool(problem.spectrum.projections.any())
-    if not interpolates or float(model.learned_scales["noise_scale"].distribution.support.lower_bound) > 0.0:
+    if not interpolates or float(problem.learned_noise.distribution.support.lower_bound) > 0.0:
         return
     heights = [
         -(problem.moments.num_rows + (problem.moments.num_features if model.prior.relative_to_noise else 0)) * u
@@ -314,7 +342,7 @@ def _require_mode(model: LinearRegression, problem: _ModeProblem) -> None:
         for u in (-200.0, -250.0, -300.0)
     ]
     if heights[0] < heights[1] < heights[2]:
-        raise ValueError(
+        raise NoJointMode(
             f"the joint mode of weights and noise_scale does not exist: {problem.moments.num_features} features fit "
             f"{problem.moments.num_rows} rows exactly, and the density grows without bound as noise_scale goes "
             "to 0. Give a noise prior that vanishes there fast enough (dist.LogNormal, dist.InverseGamma), a known "

@@ -96,6 +96,21 @@ class ScaleTable:
         self._start = start
         self._refine()
 
+    def nodes(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return nodes, the learned scales ``(nodes,)`` by name, and their probabilities ``(nodes,)``.
+
+        As few a row as still give the evidence to what is allowed.
+        """
+        for stride in (8, 4, 2, 1):
+            values = self._values[:, ::stride] + math.log(stride)
+            if abs(self._integral(values) - self.log_evidence) < self.allowed_error:
+                break
+        row, column = (torch.arange(count, **self._like) for count in values.shape)
+        inner = self._lower.unsqueeze(-1) + self._steps.unsqueeze(-1) * stride * column
+        scales = self._scales((self._outer_lower + self._outer_step * row).unsqueeze(-1).expand_as(inner), inner)
+        terms = _halved_ends(_halved_ends(values).mT).mT if self._both else _halved_ends(values)
+        return {name: at.flatten() for name, at in scales.items()}, terms.flatten().softmax(0)
+
     def propose(
         self, size: int, generators: Sequence[torch.Generator]
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -375,8 +390,11 @@ class _Rows:
         )
 
 
+def _halved_ends(values: torch.Tensor) -> torch.Tensor:
+    """Return the logs of the trapezoidal rule's terms along the last axis, at steps of 1."""
+    return torch.cat([values[..., :1] - math.log(2.0), values[..., 1:-1], values[..., -1:] - math.log(2.0)], -1)
+
+
 def _log_trapezoid(values: torch.Tensor) -> torch.Tensor:
-    """Return the log of the trapezoidal rule's sum along the last axis, at steps of 1."""
-    values = values.clone()
-    values[..., [0, -1]] -= math.log(2.0)
-    return values.logsumexp(-1)
+    """Return the log of their sum."""
+    return _halved_ends(values).logsumexp(-1)

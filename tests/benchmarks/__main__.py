@@ -24,13 +24,15 @@ from .references import not_its_own, references
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 # What is measured beside the problems, and can be named with them.
-BESIDE = ("growth", "svi")
+BESIDE = ("growth", "svi", "paths")
 
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--problems", nargs="*", help="names, or how they begin, growth, svi; all of them by default")
+    parser.add_argument(
+        "--problems", nargs="*", help="names, or how they begin, growth, svi, paths; all of them by default"
+    )
     parser.add_argument("--engines", nargs="*", help="engines and peers whose names begin so; all by default")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--repeats", type=int, default=3, help="runs after the first, at least")
@@ -65,6 +67,8 @@ def main() -> None:
         found["growth"] = _process("tests.benchmarks.growth", asked.device)
     if "svi" in beside and asked.device == "cpu":
         found["svi"] = [_process("tests.benchmarks.variational", who) for who in ("svi", "numpyro", "pyro")]
+    if "paths" in beside and asked.device == "cpu":
+        found["paths"] = _process("tests.benchmarks.paths")
     minutes = (time.perf_counter() - started) / 60.0
     for record in found["records"]:
         record["commit"] = found["machine"]["commit"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from .measure import is_shown
 from .problems import PROBLEMS
+from .render_paths import page
+from .tables import figure, markdown, ratio
 from .targets import TARGETS, compared, reached
 
 HOW_TO_READ = """\
@@ -59,6 +61,7 @@ def table(found: dict, picture: str) -> str:
         )
     parts += [_svi(found["svi"])] if "svi" in found else []
     parts += [_growth(found["growth"])] if "growth" in found else []
+    parts += [page(found["paths"])] if "paths" in found else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -80,13 +83,13 @@ def short(records: list[dict]) -> str:
             continue
         warm, first = (compared(ours, [record for record in here if not record["is_ours"]], letter) for letter in "bc")
         prior = f"{problem.prior.capitalize()} {problem.prior_scale:g}"
-        line = [problem.design, prior, ours["info"]["method"], _figure(ours["b"])]
+        line = [problem.design, prior, ours["info"]["method"], figure(ours["b"])]
         if warm["ratio"] is None:
             lines.append([*line, f"{warm['why']}: {_failed(warm)}".rstrip(": "), "", ""])
             continue
-        peer = f"{_figure(warm['theirs'])} ({warm['peer']})"
-        lines.append([*line, peer, *(f"{_ratio(one['ratio'])} x" for one in (warm, first))])
-    return _markdown(head, lines)
+        peer = f"{figure(warm['theirs'])} ({warm['peer']})"
+        lines.append([*line, peer, *(f"{ratio(one['ratio'])} x" for one in (warm, first))])
+    return markdown(head, lines)
 
 
 def machine_words(machine: dict) -> str:
@@ -109,11 +112,11 @@ def _targets(records: list[dict]) -> str:
         if result["ratio"] is None:
             cells += [f"no ratio: {result['why']}", _failed(result)]
         else:
-            cells.append(f"**{_ratio(result['ratio'])} x**" + ("" if result["ratio"] >= target.floor else " (below)"))
-            cells.append(f"{_figure(result['ours'])} to {_figure(result['theirs'])} ({result['peer']})")
+            cells.append(f"**{ratio(result['ratio'])} x**" + ("" if result["ratio"] >= target.floor else " (below)"))
+            cells.append(f"{figure(result['ours'])} to {figure(result['theirs'])} ({result['peer']})")
         lines.append(cells)
     head = ["problem", "engine", "against", "figure", "at least", "found", "ESS/s"]
-    return "## Ratios\n\n" + _markdown(head, lines) if lines else ""
+    return "## Ratios\n\n" + markdown(head, lines) if lines else ""
 
 
 def _limits(records: list[dict]) -> str:
@@ -130,7 +133,7 @@ def _limits(records: list[dict]) -> str:
         draws = ours["info"]["chains"] * ours["info"]["draws"]
         lines.append(
             f"- {target.problem}, {target.ours}, {target.letter}: {target.floor:,.0f} x would take "
-            f"{_figure(target.floor * result['theirs'])} ESS/s. {draws:,} draws take {first:.3g} ms in a first call, "
+            f"{figure(target.floor * result['theirs'])} ESS/s. {draws:,} draws take {first:.3g} ms in a first call, "
             f"{warm:.3g} ms in a later one."
         )
     return "\n".join(["## What is below, and why", _WHY_BELOW, *lines]) if lines else ""
@@ -140,12 +143,12 @@ def _failed(result: dict) -> str:
     """Return what the fastest peer made whose draws failed the gates, where one ran."""
     if "ratio_to_failed" not in result:
         return ""
-    return f"the fastest that failed, {result['peer']}, made {_figure(result['theirs'])}"
+    return f"the fastest that failed, {result['peer']}, made {figure(result['theirs'])}"
 
 
 def _records(records: list[dict]) -> str:
     head = ["engine or peer", "a", "b", "b from moments", "c", "a run, s", "compile, s", "imports, s", "gates"]
-    return _markdown(head, [_row(record) for record in records])
+    return markdown(head, [_row(record) for record in records])
 
 
 def _row(record: dict) -> list[str]:
@@ -159,7 +162,7 @@ def _row(record: dict) -> list[str]:
     times[1] = "" if record["compile_seconds"] < 1e-3 else times[1]
     if not is_shown(record):
         return [name, "", "", "", "", *times, f"gate failed: {verdict['why']}"]
-    figures = [_figure(record[key]) for key in ("a", "b", "b_from_moments", "c")]
+    figures = [figure(record[key]) for key in ("a", "b", "b_from_moments", "c")]
     gates = (
         f"R-hat {verdict['r_hat']:.4f}, means {verdict['mean_error']:.1f} MCSE, sd {100 * verdict['sd_error']:.1f} %"
     )
@@ -175,7 +178,7 @@ def _svi(rows: list[dict]) -> str:
             continue
         seconds = "not reached" if row["seconds"] is None else f"{row['seconds']:.3g}"
         lines.append([row["name"], seconds, f"{row['steps']:,}", f"{row['compile_seconds']:.3g}", row["how"]])
-    return "## diabetes-laplace by SVI, Gaussian of full rank\n\n" + _markdown(head, lines)
+    return "## diabetes-laplace by SVI, Gaussian of full rank\n\n" + markdown(head, lines)
 
 
 def _growth(growth: dict) -> str:
@@ -187,12 +190,12 @@ def _growth(growth: dict) -> str:
         + [f"{row[prior]['seconds']:.3g} ({row[prior]['method']})" for prior in ("gaussian", "laplace")]
         for row in growth["rows"] + growth["features"]
     ]
-    parts = ["## Growth: time of `sample` by its defaults, noise learned", _markdown(head, lines)]
+    parts = ["## Growth: time of `sample` by its defaults, noise learned", markdown(head, lines)]
     lines = [
-        [row["method"], f"{row['chains']:,}", f"{row['seconds']:.3g}", _figure(row["ess_a_second"])]
+        [row["method"], f"{row['chains']:,}", f"{row['seconds']:.3g}", figure(row["ess_a_second"])]
         for row in growth["chains"]
     ]
-    parts += ["Chains of 200 draws on diabetes-laplace:", _markdown(["engine", "chains", "s", "ESS/s"], lines)]
+    parts += ["Chains of 200 draws on diabetes-laplace:", markdown(["engine", "chains", "s", "ESS/s"], lines)]
     lines = [
         [row["design"], row["prior"], row["data"], row["method"]]
         + [f"{1e3 * value:.1f}" for value in (row["call_seconds"], row["engine_seconds"])]
@@ -200,20 +203,4 @@ def _growth(growth: dict) -> str:
         for row in growth["overhead"]
     ]
     head = ["data", "prior", "given as", "engine", "call, ms", "engine, ms", "around it, ms", "summary, ms"]
-    return "\n\n".join([*parts, "What a call costs around its sampling:", _markdown(head, lines)])
-
-
-def _figure(value: float | None) -> str:
-    """Return three significant digits with thousands separated; a dash where there is no figure."""
-    if value is None:
-        return "-"
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _ratio(value: float) -> str:
-    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def _markdown(head: list[str], lines: list[list[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return "\n\n".join([*parts, "What a call costs around its sampling:", markdown(head, lines)])

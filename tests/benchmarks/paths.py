@@ -1,0 +1,274 @@
+"""The lambda axis beside its peers: `python -m tests.benchmarks.paths [lasso] [ridge] [folds] [training] [study]`.
+
+Everybody starts from the same rows in memory and pays for centring and Gram; ours for its certificates too. A peer's
+tolerance is the loosest of a ladder at which every fit has a relative duality gap of 1e-10 or less, computed here from
+the rows; looking for it is not counted, and a peer that no tolerance brings there, or that takes more than a minute, is
+not compared. Times are medians of runs in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+LARGEST_GAP = 1e-10
+TOLERANCES = (1e-6, 1e-8, 1e-9, 1e-10, 4e-11, 1e-11, 1e-12, 1e-14)
+LONGEST = 60.0
+ROUNDS = 7
+# Name, rows, features, correlation of neighbours.
+DESIGNS = (
+    ("442x10", 442, 10, 0.0),
+    ("20x200", 20, 200, 0.0),
+    ("100x500", 100, 500, 0.9),
+    ("1e5x50", 100_000, 50, 0.0),
+    ("200x5000", 200, 5_000, 0.0),
+    ("5000x1000", 5_000, 1_000, 0.0),
+    ("2000x2000", 2_000, 2_000, 0.0),
+)
+FOLD_DESIGNS = (("442x10", 442, 10, 0.0), ("1e5x50", 100_000, 50, 0.0), ("1e4x500", 10_000, 500, 0.0))
+
+
+def rows_of(name: str, num_rows: int, num_features: int, correlation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and target, standardised; 442x10 is the diabetes data."""
+    if name == "442x10":
+        from sklearn.datasets import load_diabetes
+
+        features, target = load_diabetes(return_X_y=True)
+    else:
+        random = np.random.default_rng(0)
+        features = random.standard_normal((num_rows, num_features))
+        for j in range(1, num_features if correlation else 0):
+            features[:, j] = correlation * features[:, j - 1] + np.sqrt(1 - correlation**2) * features[:, j]
+        active = min(20, num_features)
+        noise = 3.0 if num_rows < num_features else 1.0
+        target = features[:, :active] @ random.standard_normal(active) + noise * random.standard_normal(num_rows)
+    features, target = features - features.mean(0), target - target.mean()
+    return np.ascontiguousarray(features / features.std(0)), target / target.std()
+
+
+def largest_gap(features: np.ndarray, target: np.ndarray, weights: np.ndarray, lambdas: np.ndarray) -> float:
+    """Return the largest relative duality gap of lasso fits `(m, d)`, from centred rows."""
+    n = len(target)
+    residuals = target - weights @ features.T
+    correlations = residuals @ features / n
+    multiple = np.minimum(1.0, lambdas / np.maximum(np.abs(correlations).max(axis=1), 1e-300))
+    gaps = np.square(1.0 - multiple) * np.square(residuals).sum(axis=1) / (2 * n)
+    kinks = lambdas[:, None] * np.abs(weights) - multiple[:, None] * correlations * weights
+    return float(((gaps + kinks.sum(axis=1)) / (target @ target / (2 * n))).max())
+
+
+def in_turn(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Return the median seconds of each, a run after a first one, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(rounds + 1):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if repeat:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def lasso_peers(features: np.ndarray, target: np.ndarray, lambdas: np.ndarray) -> dict[str, Callable]:
+    """Return the peers: functions of a tolerance that return weights `(m, d)`."""
+    from sklearn.linear_model import lars_path, lars_path_gram, lasso_path
+
+    n, d = features.shape
+
+    def centred() -> tuple[np.ndarray, np.ndarray]:
+        return features - features.mean(0), target - target.mean()
+
+    def between_knots(knots: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        order = np.argsort(knots)
+        return np.stack([np.interp(lambdas, knots[order], row[order]) for row in weights], axis=1)
+
+    def sklearn_descent(tolerance: float) -> np.ndarray:
+        x, y = centred()
+        return lasso_path(x, y, alphas=lambdas, precompute=d <= 3000, tol=tolerance, max_iter=10**6)[1].T
+
+    def sklearn_lars(_: float) -> np.ndarray:
+        x, y = centred()
+        knots, _, weights = lars_path(x, y, alpha_min=lambdas[-1], method="lasso", max_iter=10**6)
+        return between_knots(knots, weights)
+
+    def sklearn_lars_gram(_: float) -> np.ndarray:
+        x, y = centred()
+        found = lars_path_gram(
+            Xy=x.T @ y, Gram=x.T @ x, n_samples=n, alpha_min=lambdas[-1], method="lasso", max_iter=10**6
+        )
+        return between_knots(found[0], found[2])
+
+    def celer_path(tolerance: float) -> np.ndarray:
+        from celer import celer_path as path
+
+        x, y = centred()
+        found = path(np.asfortranarray(x), y, pb="lasso", alphas=lambdas, tol=tolerance, max_iter=1000)
+        return found[1].T
+
+    def skglm_path(tolerance: float) -> np.ndarray:
+        from skglm import Lasso
+
+        x, y = centred()
+        found = Lasso(tol=tolerance, fit_intercept=False, max_iter=1000).path(np.asfortranarray(x), y, alphas=lambdas)
+        return found[1].T
+
+    peers = {"lasso_path": sklearn_descent, "lars_path": sklearn_lars, "celer": celer_path, "skglm": skglm_path}
+    return peers | ({"lars_path_gram": sklearn_lars_gram} if d <= 3000 else {})
+
+
+def tolerance_that_does(run: Callable, judge: Callable[[np.ndarray], float]) -> tuple[float | None, str]:
+    """Return the loosest tolerance at which a peer's fits have the gap, or None and why there is none."""
+    reached = np.inf
+    for tolerance in TOLERANCES if run.__name__ not in ("sklearn_lars", "sklearn_lars_gram") else (0.0,):
+        started = time.perf_counter()
+        try:
+            gap = judge(run(tolerance))
+        except Exception as error:
+            return None, f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+        reached = min(reached, gap)
+        if gap <= LARGEST_GAP:
+            return tolerance, ""
+        if time.perf_counter() - started > LONGEST:
+            return None, f"more than {LONGEST:.0f} s, gap {reached:.0e}"
+    return None, f"gap {reached:.0e}"
+
+
+def lasso() -> list[dict]:
+    """Measure lasso paths of 100 lambdas."""
+    import bayesreg as br
+
+    found = []
+    for design in DESIGNS:
+        features, target = rows_of(*design)
+        data = br.RegressionData(features, target)
+        largest = np.abs(features.T @ target).max() / len(target)
+        for share in (1e-2, 1e-3):
+            lambdas = largest * np.geomspace(1.0, share, 100)
+
+            def judge(weights: np.ndarray, features=features, target=target, lambdas=lambdas) -> float:
+                return largest_gap(features, target, weights, lambdas)
+
+            row = {"problem": design[0], "share": share, "peers": {}}
+            runs = {"ours": lambda data=data, lambdas=lambdas: br.path(data, "l1", lambdas)}
+            row["gap"] = judge(runs["ours"]().weights.numpy())
+            for name, run in lasso_peers(features, target, lambdas).items():
+                tolerance, why = tolerance_that_does(run, judge)
+                row["peers"][name] = {"tolerance": tolerance, "why": why}
+                if tolerance is not None:
+                    runs[name] = lambda run=run, tolerance=tolerance: run(tolerance)
+            started = time.perf_counter()
+            for run in runs.values():
+                run()
+            rounds = ROUNDS if time.perf_counter() - started < 5.0 else 3 if time.perf_counter() - started < 30 else 1
+            seconds = in_turn(runs, rounds)
+            row["seconds"] = seconds.pop("ours")
+            for name, value in seconds.items():
+                row["peers"][name]["seconds"] = value
+            found.append(row)
+            print(json.dumps(row), file=sys.stderr)
+    return found
+
+
+def ridge() -> list[dict]:
+    """Measure ridge paths of 100 lambdas: with what one decomposition gives, and with leave-one-out."""
+    from sklearn.linear_model import Ridge, RidgeCV
+
+    import bayesreg as br
+
+    found = []
+    for design in (DESIGNS[0], DESIGNS[2], DESIGNS[3]):
+        features, target = rows_of(*design)
+        data, n = br.RegressionData(features, target), len(target)
+        lambdas = np.geomspace(10.0, 1e-3, 100)
+
+        def everything(data=data, lambdas=lambdas) -> tuple:
+            path = br.path(data, "l2", lambdas, noise_scale=0.7)
+            return path.covariance_diagonal, path.log_evidence, path.degrees_of_freedom
+
+        runs = {
+            "ours": everything,
+            "ours, leave-one-out": lambda data=data, lambdas=lambdas: br.path(data, "l2", lambdas).leave_one_out,
+            "Ridge": lambda x=features, y=target, a=n * lambdas: [Ridge(alpha=s).fit(x, y).coef_ for s in a],
+            "RidgeCV": lambda x=features, y=target, a=n * lambdas: RidgeCV(alphas=a).fit(x, y),
+        }
+        seconds = in_turn(runs, 3 if n > 10_000 else ROUNDS)
+        found.append({"problem": design[0], "seconds": seconds})
+        print(json.dumps(found[-1]), file=sys.stderr)
+    return found
+
+
+def folds() -> list[dict]:
+    """Measure ten folds of 100 lambdas, lasso."""
+    from sklearn.linear_model import LassoCV, lasso_path
+    from sklearn.model_selection import KFold
+
+    import bayesreg as br
+
+    found = []
+    for design in FOLD_DESIGNS:
+        features, target = rows_of(*design)
+        data = br.RegressionData(features, target)
+        lambdas = np.abs(features.T @ target).max() / len(target) * np.geomspace(1.0, 1e-2, 100)
+
+        def descent(tolerance: float, x=features, y=target, lambdas=lambdas) -> np.ndarray:
+            return lasso_path(x, y, alphas=lambdas, precompute=True, tol=tolerance, max_iter=10**6)[1].T
+
+        tolerance, _ = tolerance_that_does(
+            descent, lambda w, x=features, y=target, lambdas=lambdas: largest_gap(x, y, w, lambdas)
+        )
+        splits = KFold(10, shuffle=True, random_state=0)
+        runs = {
+            "ours": lambda data=data, lambdas=lambdas: br.cross_validate(data, "l1", lambdas, folds=10),
+            "LassoCV": lambda x=features, y=target, lambdas=lambdas, tolerance=tolerance, splits=splits: LassoCV(
+                alphas=lambdas, cv=splits, tol=tolerance, max_iter=10**6, precompute=True, n_jobs=2
+            ).fit(x, y),
+        }
+        ours, peer = runs["ours"](), runs["LassoCV"]()
+        order = np.argsort(-peer.alphas_)
+        off = float(np.abs(peer.mse_path_[order].T / 2 - ours.fold_losses.numpy()).max())
+        seconds = in_turn(runs, 3 if len(target) > 1000 else ROUNDS)
+        found.append({"problem": design[0], "seconds": seconds, "tolerance": tolerance, "largest_difference": off})
+        print(json.dumps(found[-1]), file=sys.stderr)
+    return found
+
+
+def study() -> dict:
+    """Measure the choice of lambda over 500 simulated data sets of the deep-learning book's experiment."""
+    import bayesreg as br
+
+    started = time.perf_counter()
+    result = br.study_choice(replications=500, noise_scale=0.01)
+    seconds = time.perf_counter() - started
+    summary = result.summary()
+    return {"seconds": seconds, "median_excess": summary["q50"].to_dict(), "mean_excess": summary["mean"].to_dict()}
+
+
+def training() -> list[dict]:
+    """Measure the deep-learning book's SGD for many lambdas at once."""
+    from . import training_path
+
+    return [training_path.measure(number, kind) for kind in ("l2", "l1") for number in (100, 1000)]
+
+
+PARTS = {"lasso": lasso, "ridge": ridge, "folds": folds, "training": training, "study": study}
+
+
+def main(names: list[str]) -> None:
+    """Print what was measured as JSON, on the last line."""
+    import torch
+
+    warnings.simplefilter("ignore")  # peers say that they have not converged: their gap says how far
+    found = {"cores": torch.get_num_threads()}
+    for name in names or PARTS:
+        found[name] = PARTS[name]()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
