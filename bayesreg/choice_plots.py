@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from bayesreg.data import RegressionData
     from bayesreg.moments import Moments
     from bayesreg.penalty_path import Path
-    from bayesreg.selection import LambdaChoice
+    from bayesreg.selection import Choice, LambdaChoice
 
 # How far the log evidence falls below its maximum before the axis ends, in nats.
 _LOWEST_EVIDENCE = -20.0
@@ -40,12 +41,13 @@ def plot_losses(
 ) -> Axes:
     """Draw the loss on the rows and on the test rows along the lambda axis, and mark what was chosen.
 
-    Of a `LambdaChoice` each method's lambda is marked and named, with its 90% interval where the method has one; a
-    lambda outside of the path stands at its end, with its value. Of a `Path` the smallest test loss is marked.
+    Of a `LambdaChoice` each method's lambda is marked and named, at the loss that it gets, with its 90% interval where
+    the method has one; a lambda outside of the path stands at its end, with its value. Of a `Path` the smallest test
+    loss is marked.
 
     Args:
         result: The choice, or the fits alone.
-        test: Test rows, in the units of the path; None: the test loss that a choice has.
+        test: Test rows, in the units of the path; None: those that a choice has.
         ax: Where to draw.
 
     Returns:
@@ -60,28 +62,15 @@ def plot_losses(
         >>> plt.close(ax.figure)
     """
     path, choices = getattr(result, "path", result), getattr(result, "choices", ())
-    test_loss = path.loss(test) if test is not None else getattr(result, "test_losses", None)
-    curves = {"train": path.losses.numpy()} | ({} if test_loss is None else {"test": test_loss.numpy()})
+    test = getattr(result, "test", None) if test is None else test
+    curves = {"train": path.losses.numpy()} | ({} if test is None else {"test": path.loss(test).numpy()})
     axis = LambdaAxis.of(path.lambdas.numpy())
     ax = _draw_losses(axis, curves, ax, LOSS_NAMES["half-mean"])
-    if not choices and test_loss is not None:
+    if choices:
+        heights = result.chosen.losses if test is None else result.chosen.loss(test)
+        _mark_choices(ax, axis, choices, heights.numpy())
+    elif test is not None:
         _mark_smallest(ax, axis, curves["test"][axis.order])
-    shown = "test" if test_loss is not None else "train"
-    marks, intervals = [], []
-    for choice in choices:
-        if choice.strength is None:
-            continue
-        strength = float(choice.strength)
-        place = axis.at(strength)
-        known = choice.test_loss is not None and shown == "test" and place == strength
-        height = choice.test_loss if known else axis.height(place, curves[shown][axis.order])
-        ax.plot(place, height, "o", markersize=8, markerfacecolor="none", markeredgecolor=BLACK, label=choice.method)
-        beyond = place != strength and strength > 0
-        marks.append((place, choice.method + f", λ = {strength:.3g}" * beyond))
-        if choice.lower is not None and choice.upper is not None:
-            intervals.append((f"{choice.method}: 90% interval", axis.at(choice.lower), axis.at(choice.upper)))
-    mark_lambdas(ax, marks)
-    _draw_intervals(ax, intervals)
     _label_curves(ax, axis, curves)
     return ax
 
@@ -189,11 +178,10 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
     """
     frame = getattr(result, "evidence", None)
     if frame is None:
-        lambdas, values, error = result.lambdas.numpy(), result.log_evidence.numpy(), None
+        lambdas, values, error = result.lambdas.numpy(), result.log_evidence.numpy(), np.zeros(len(result.lambdas))
     else:
         lambdas, values = (frame[name].to_numpy(dtype=float) for name in ("lambda", "log_evidence"))
-        has_error = "standard_error" in frame and frame["standard_error"].notna().any()
-        error = frame["standard_error"].to_numpy(dtype=float) if has_error else None
+        error = frame["standard_error"].to_numpy(dtype=float)
     kept = np.isfinite(values)
     if not kept.any():
         raise ValueError("the evidence must be finite at some strength, got none")
@@ -202,12 +190,12 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
     values = values - values.max()
     ax = axes_or_new(ax, (6.5, 4.0))
     draw_line(ax, axis, values, color=BLUE, linewidth=1.8, label="log evidence")
-    if error is not None:
+    if error.any():
         error = error[kept][axis.order]
         draw_band(ax, axis, values - error, values + error, "± one standard error")
-    best = int(values.argmax())
-    ax.plot(axis.place[best], 0.0, "o", color=BLACK, markersize=5)
     chosen = next((one for one in getattr(result, "choices", ()) if one.method == "evidence"), None)
+    best = float(axis.lambdas[values.argmax()]) if chosen is None else chosen.strength
+    ax.plot(axis.at(best), 0.0, "o", color=BLACK, markersize=5)
     if chosen is not None and chosen.lower is not None and chosen.upper is not None:
         span = {"color": GREY, "alpha": 0.12, "linewidth": 0, "zorder": 0}
         ax.axvspan(axis.at(chosen.lower), axis.at(chosen.upper), label="90% interval of λ", **span)
@@ -215,7 +203,7 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
     lowest = max(float(values.min()), _LOWEST_EVIDENCE)
     ax.set_ylim(1.08 * lowest if lowest < 0 else None, max(-0.08 * lowest, 0.1))
     axis.draw(ax)
-    mark_lambdas(ax, [(axis.place[best], f"maximum, λ = {axis.lambdas[best]:.3g}")])
+    mark_lambdas(ax, [(axis.at(best), f"maximum, λ = {best:.3g}")])
     if len(ax.get_legend_handles_labels()[1]) > 1:
         ax.legend(frameon=False, fontsize=9)
     return ax
@@ -242,6 +230,20 @@ def _mark_smallest(ax: Axes, axis: LambdaAxis, loss: np.ndarray) -> None:
     best = int(np.argmin(loss))
     ax.plot(axis.place[best], loss[best], "o", markersize=11, markerfacecolor="none", markeredgecolor=BLACK)
     mark_lambdas(ax, [(axis.place[best], f"smallest test loss {loss[best]:.3g} at λ = {axis.lambdas[best]:.3g}")])
+
+
+def _mark_choices(ax: Axes, axis: LambdaAxis, choices: Sequence[Choice], heights: np.ndarray) -> None:
+    """Mark what each method chose, at the loss that it gets."""
+    marks, intervals = [], []
+    for choice, height in zip(choices, heights, strict=True):
+        place = axis.at(choice.strength)
+        ax.plot(place, height, "o", markersize=8, markerfacecolor="none", markeredgecolor=BLACK, label=choice.method)
+        beyond = not math.isclose(place, choice.strength, rel_tol=1e-9)
+        marks.append((place, choice.method + (f", λ = {choice.strength:.3g}" if beyond else "")))
+        if choice.lower is not None and choice.upper is not None:
+            intervals.append((f"{choice.method}: 90% interval", axis.at(choice.lower), axis.at(choice.upper)))
+    mark_lambdas(ax, marks)
+    _draw_intervals(ax, intervals)
 
 
 def _draw_intervals(ax: Axes, intervals: Sequence[tuple[str, float, float]]) -> None:

@@ -27,6 +27,8 @@ _RUN = {
     r"\b(draws|chains|tune)=(?=\d)": r"--\1 ",
     r"\braise target_acceptance, or loosen or": "loosen or",  # a run has no such option
 }
+_PATH = _RUN | {r"\bkind='(\w+)'": r"--kind \1", r"\bfor kind '(\w+)' and '(\w+)'": r"for --kind \1 and \2"}
+_OF_COMMANDS = {"convert": _CONVERT, "path": _PATH, "choose": _PATH}
 
 
 def in_flags(message: object, command: str | None) -> str:
@@ -44,6 +46,6 @@ def in_flags(message: object, command: str | None) -> str:
         '--draws 5,000 do not fit; use --method auto'
     """
     text = str(message)
-    for theirs, ours in (_CONVERT if command == "convert" else _RUN).items():
+    for theirs, ours in _OF_COMMANDS.get(command, _RUN).items():
         text = re.sub(theirs, ours, text)
     return text

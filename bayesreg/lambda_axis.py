@@ -86,10 +86,6 @@ class LambdaAxis:
             ticks = [tick for tick in ax.get_xticks() if self.lambdas[self.positive][-1] <= tick <= ends[0]]
             ax.set_xticks([self.place[-1], *ticks], ["0", *(f"{tick:g}" for tick in ticks)])
 
-    def height(self, place: float, values: np.ndarray) -> float:
-        """Return where a line through values, in the order of the axis, is at a place on it: straight between them."""
-        return float(np.interp(np.log(place), np.log(self.place[::-1]), values[::-1]))
-
 
 def draw_line(ax: Axes, axis: LambdaAxis, values: np.ndarray, **style: object) -> None:
     """Draw values over the positive strengths as a line, and the one at a strength of 0 as a dot.
@@ -168,13 +164,18 @@ def mark_lambdas(ax: Axes, marks: Sequence[tuple[float, str]]) -> None:
         words = ", ".join(shared[place])
         across = width * (np.log(place) - first) / (last - first)
         length = _POINTS_A_CHARACTER * (len(words) + 1)
-        start, side = (across, "left") if across < width / 2 else (across - length, "right")
-        end = start + length
-        free = (number for number, row in enumerate(rows) if all(end <= low or high <= start for low, high in row))
-        number = next(free, len(rows))
+        sides = {"left": (across, across + length), "right": (across - length, across)}
+        inside = [side for side, (start, end) in sides.items() if start >= 0 and end <= width] or ["left"]
+        free = (
+            (number, side)
+            for number, row in enumerate([*rows, []])
+            for side in inside
+            if all(sides[side][1] <= start or end <= sides[side][0] for start, end in row)
+        )
+        number, side = next(free)
         if number == len(rows):
             rows.append([])
-        rows[number].append((start, end))
+        rows[number].append(sides[side])
         offset = (0.0, 4.0 + _POINTS_A_ROW * number)
         anchor = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
         ax.annotate(words, (place, 1.0), offset, ha=side, va="bottom", fontsize=9, **anchor)

@@ -25,6 +25,7 @@ from bayesreg.command_options import (
     settings_from,
     whole,
 )
+from bayesreg.flags import in_flags
 from bayesreg.path_settings import ChoiceSettings, PathSettings
 from bayesreg.run_directory import new_run
 from bayesreg.settings import parse_scale
@@ -36,9 +37,20 @@ if TYPE_CHECKING:
 
 # Rows of the path that are printed, evenly spaced; the file has all.
 _PRINTED_FITS = 10
+_HEADINGS = {
+    "prior_scale": "prior scale",
+    "prior_scale_gaussian": "Gaussian scale",
+    "prior_scale_laplace": "Laplace scale",
+    "held_out_loss": "held-out loss",
+    "standard_error": "s.e.",
+    "test_loss": "test loss",
+    "num_nonzero": "not 0",
+    "degrees_of_freedom": "d.o.f.",
+    "relative_gap": "gap",
+}
 
 Source = Annotated[
-    str | None, typer.Argument(metavar="[DATA]", help="The data, or a TOML file with the options as keys.")
+    str | None, typer.Argument(metavar="DATA", help="The data, or a TOML file with the options as keys.")
 ]
 Kind = Annotated[str | None, typer.Option(help="l2 (default), l1 or elasticnet.")]
 Lambdas = Annotated[str | None, typer.Option(help="Strengths on the mean of half the squared errors: 1,0.1,0.01.")]
@@ -91,7 +103,7 @@ def choose(
     standardize: Standardize = None,
     kind: Kind = None,
     methods: Annotated[
-        str | None, typer.Option(help="Some of validation,cv,cv-1se,evidence,loo,learned (default: all).")
+        str | None, typer.Option(help="Some of validation,cv,cv-1se,evidence,loo,learned (default: all there are).")
     ] = None,
     lambdas: Lambdas = None,
     num_lambdas: NumLambdas = None,
@@ -138,14 +150,14 @@ def _show_path(out: Console, written: WrittenPath, folder: str) -> None:
 def _show_choice(out: Console, written: WrittenChoice, folder: str) -> None:
     """Print what each method chooses."""
     show.label(out, "Path", _described(written))
-    columns = ("method", "lambda", "90% interval", "prior scale", "loss", "s.e.", "test loss", "weights")
-    made = show.table(*columns)
-    for choice in written.choice.choices:
-        interval = "-" if choice.lower is None else f"{show.number(choice.lower, 3)} to {show.number(choice.upper, 3)}"
-        values = [show.number(value) for value in (choice.loss, choice.standard_error, choice.test_loss)]
-        weights = "-" if choice.num_nonzero is None else str(choice.num_nonzero)
-        scale = show.number(choice.prior_scale)
-        made.add_row(choice.method, show.number(choice.strength), interval, scale, *values, weights)
+    frame = written.choices()
+    scales = [name for name in frame if name.startswith("prior_scale")]
+    numbers = [*scales, "held_out_loss", "standard_error", "test_loss", "num_nonzero"]
+    made = show.table("method", "lambda", "90% interval", *(_HEADINGS.get(name, name) for name in numbers))
+    for _, row in frame.iterrows():
+        ends = [show.number(row[name], 3) for name in ("lower_5", "upper_95")]
+        interval = "-" if "-" in ends else " to ".join(ends)
+        made.add_row(row["method"], show.number(row["lambda"]), interval, *(_cell(name, row[name]) for name in numbers))
     out.print(made)
     for choice in written.choice.choices:
         if choice.note:
@@ -166,13 +178,9 @@ def _described(written: WrittenPath) -> str:
 
 def _fits_table(written: WrittenPath) -> Any:
     frame = written.table()
-    words = {
-        "prior_scale": "prior scale",
-        "prior_scale_gaussian": "Gaussian scale",
-        "prior_scale_laplace": "Laplace scale",
-    }
-    words |= {"test_loss": "test loss", "num_nonzero": "not 0", "degrees_of_freedom": "d.o.f.", "relative_gap": "gap"}
-    made = show.table(*(words.get(name, name) for name in frame), text_columns=0)
+    if written.path.kind == "l2":  # of which none is 0
+        frame = frame.drop(columns="num_nonzero")
+    made = show.table(*(_HEADINGS.get(name, name) for name in frame), text_columns=0)
     count = min(_PRINTED_FITS, len(frame))
     for index in (round(step * (len(frame) - 1) / max(count - 1, 1)) for step in range(count)):
         made.add_row(*(_cell(name, value) for name, value in frame.iloc[index].items()))
@@ -195,12 +203,9 @@ def _show_smallest(out: Console, written: WrittenPath) -> None:
 
 
 def _show_end(out: Console, written: WrittenPath, folder: str) -> None:
-    gap = f" every fit within {float(written.path.relative_gaps.max()):.0e} of its minimum, relative to no weights"
-    show.label(out, "Checks", *(_failed(written) if written.warnings else [show.verdict(True), gap]))
+    found = f"the objective of every fit is within {float(written.path.relative_gaps.max()):.0e} of its minimum"
+    said = "; ".join(in_flags(warning, "path") for warning in written.warnings) or f"{found}, relative to no weights"
+    show.label(out, "Checks", show.verdict(not written.warnings), f" {said}")
     for reason in written.missing_figures:
         show.label(out, "Figures", f"not drawn: {reason}")
     show.label(out, "Written", folder, whole=True)
-
-
-def _failed(written: WrittenPath) -> list[Any]:
-    return [show.verdict(False), " " + "; ".join(written.warnings)]

@@ -16,8 +16,9 @@ import torch
 from bayesreg.centred_design import centred_design
 from bayesreg.data import RegressionData
 from bayesreg.figures import write_figures
+from bayesreg.lambdas import checked_ratio, default_lambdas
 from bayesreg.path_settings import ChoiceSettings, PathSettings
-from bayesreg.penalty_path import Path, checked_ratio, default_lambdas, path
+from bayesreg.penalty_path import Path, path
 from bayesreg.run_directory import Run, data_fingerprint
 from bayesreg.warnings import convergence_warnings
 
@@ -69,6 +70,14 @@ class WrittenPath:
             columns["degrees_of_freedom"] = fits.degrees_of_freedom.numpy()
         return pd.DataFrame(columns | {"relative_gap": fits.relative_gaps.numpy()})
 
+    def _prior_scales(self, fits: Path) -> dict[str, np.ndarray]:
+        if self.noise_scale is None:
+            return {}
+        scales = fits.prior_scales.numpy()
+        if fits.kind == "elasticnet":
+            return {"prior_scale_gaussian": scales[:, 0], "prior_scale_laplace": scales[:, 1]}
+        return {"prior_scale": scales}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate, its verdict and what the prior scales refer to, in the words of JSON."""
         return {
@@ -93,7 +102,11 @@ class WrittenChoice(WrittenPath):
 
     def choices(self) -> pd.DataFrame:
         """Return one row a method: as ``choice.csv`` has it."""
-        return self.choice.to_frame()
+        table = self.choice.to_frame().reset_index()
+        after = table.columns.get_loc("lambda") + 1
+        for name, scales in reversed(self._prior_scales(self.choice.chosen).items()):
+            table.insert(after, name, scales)
+        return table
 
 
 def run_path(settings: PathSettings, run: Run, stages: Stages) -> WrittenPath:
@@ -114,11 +127,11 @@ def run_path(settings: PathSettings, run: Run, stages: Stages) -> WrittenPath:
     with stages("writing"):
         written = WrittenPath(fits, None if test is None else fits.loss(test), found, [])
         _write_path(run.folder, written)
-        _write_settings(settings, run, rows)
+        _write_settings("path", settings, run, rows)
         from bayesreg.plots import plot_path
 
         _draw(run.folder, written, {"path": lambda: plot_path(fits).figure})
-    run.manifest |= {"command": "path", **written.to_dict()}
+    run.manifest |= written.to_dict()
     return written
 
 
@@ -150,9 +163,9 @@ def run_choice(settings: ChoiceSettings, run: Run, stages: Stages) -> WrittenCho
         for name, table in tables.items():
             if table is not None:
                 table.to_csv(run.folder / f"{name}.csv", index=False)
-        _write_settings(settings, run, rows)
+        _write_settings("choose", settings, run, rows)
         _draw(run.folder, written, _choice_figures(choice))
-    run.manifest |= {"command": "choose", "seed": settings.seed, **written.to_dict()}
+    run.manifest |= {"seed": settings.seed, **written.to_dict()}
     return written
 
 
@@ -188,9 +201,10 @@ def _write_path(folder: Folder, written: WrittenPath) -> None:
         pd.concat([written.table(), intercepts, weights], axis=1).to_csv(folder / f"{name}.csv", index=False)
 
 
-def _write_settings(settings: PathSettings, run: Run, rows: RegressionData) -> None:
+def _write_settings(command: str, settings: PathSettings, run: Run, rows: RegressionData) -> None:
     (run.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
-    run.manifest |= {"data": {"source": settings.data, **data_fingerprint(rows)}, "settings": settings.to_dict()}
+    source = {"source": settings.data, **data_fingerprint(rows)}
+    run.manifest |= {"command": command, "data": source, "settings": settings.to_dict()}
 
 
 def _choice_figures(choice: LambdaChoice) -> dict[str, Callable[[], Any]]:

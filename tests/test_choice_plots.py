@@ -1,7 +1,5 @@
 """Pictures of the choice of lambda: the numbers given, what was chosen where it was chosen, names that keep apart."""
 
-from types import SimpleNamespace
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,6 +10,7 @@ from pictures import assert_apart, lines
 import bayesreg as br
 from bayesreg import plots
 from bayesreg.lambda_axis import DIRECTION
+from bayesreg.selection import Choice, LambdaChoice
 
 pytestmark = pytest.mark.usefixtures("nothing_else_changes")
 STRENGTHS = np.geomspace(3.0, 0.003, 13)
@@ -23,15 +22,10 @@ def rows(seed=0, num_rows=40):
     return br.RegressionData(features, features @ [1.0, -1.0, 0.5, 0.0, 0.0] + generator.normal(size=num_rows))
 
 
-def choice(method, strength, lower=None, upper=None, test_loss=None):
-    return SimpleNamespace(method=method, strength=strength, lower=lower, upper=upper, test_loss=test_loss)
-
-
 def chosen(*choices, test=None, evidence=None):
-    """Something like what choose_lambda gives."""
-    path = br.path(rows(), "l2", STRENGTHS)
-    losses = None if test is None else path.loss(test)
-    return SimpleNamespace(path=path, choices=choices, test_losses=losses, evidence=evidence)
+    """What choose_lambda gives, the choices made by hand."""
+    path, strengths = br.path(rows(), "l2", STRENGTHS), [choice.strength for choice in choices]
+    return LambdaChoice(choices, path, br.path(rows(), "l2", strengths or [1.0]), test, evidence=evidence)
 
 
 def dotted(ax):
@@ -57,50 +51,45 @@ def test_losses_of_a_path():
     assert [text.get_text() for text in alone.texts] == ["train"] and not dotted(alone)
 
 
-def test_what_was_chosen_stands_on_the_test_loss_with_its_name():
+def test_what_was_chosen_stands_at_the_loss_that_it_gets_with_its_name():
     test = rows(1)
-    made = chosen(
-        choice("validation", STRENGTHS[6]),
-        choice("cv", STRENGTHS[6]),
-        choice("cv-1se", STRENGTHS[3]),
-        choice("evidence", 0.2, 0.05, 0.7),  # between two strengths of the path
-        choice("loo", None),
-        choice("learned", 1e-5, 1e-6, 0.1),  # beyond the path
-        test=test,
+    choices = (
+        Choice("validation", STRENGTHS[6]),
+        Choice("cv", STRENGTHS[6]),
+        Choice("cv-1se", STRENGTHS[3]),
+        Choice("evidence", 0.2, lower=0.05, upper=0.7),  # between two strengths of the path
+        Choice("learned", 1e-5, lower=1e-6, upper=0.1),  # beyond the path
     )
+    made = chosen(*choices, test=test)
     ax = plots.plot_losses(made)
-    loss = made.path.loss(test).numpy()
-    for method, index in (("validation", 6), ("cv", 6), ("cv-1se", 3), ("learned", 12)):
-        np.testing.assert_allclose(lines(ax, method).get_xydata(), [[STRENGTHS[index], loss[index]]], rtol=1e-12)
-    (place, height) = lines(ax, "evidence").get_xydata()[0]
-    assert place == 0.2
-    share = np.log(STRENGTHS[4] / 0.2) / np.log(STRENGTHS[4] / STRENGTHS[5])
-    assert height == pytest.approx((1 - share) * loss[4] + share * loss[5], rel=1e-12)
+    for choice in choices:
+        (point,) = lines(ax, choice.method).get_xydata()
+        loss = br.path(rows(), "l2", [choice.strength]).loss(test)
+        np.testing.assert_allclose(point, [max(choice.strength, STRENGTHS[-1]), float(loss)], rtol=1e-12)
     texts = [text.get_text() for text in ax.texts]
     assert texts[:4] == ["cv-1se", "evidence", "validation, cv", "learned, λ = 1e-05"]
     assert texts[4:] == ["evidence: 90% interval", "learned: 90% interval", "train", "test"]
     assert dotted(ax) == sorted([STRENGTHS[3], 0.2, STRENGTHS[6], STRENGTHS[12]])
     assert sorted(lines(ax, "evidence: 90% interval").get_xdata()) == [0.05, 0.7]
     assert sorted(lines(ax, "learned: 90% interval").get_xdata()) == [STRENGTHS[12], 0.1]
-    assert "loo" not in [line.get_label() for line in ax.lines]
     ax.figure.canvas.draw()
     for bar in (line for line in ax.lines if "interval" in line.get_label()):  # below every curve
         top = bar.get_window_extent().y1
         assert top < min(ax.transData.transform(lines(ax, name).get_xydata())[:, 1].min() for name in ("train", "test"))
 
 
-def test_a_test_loss_of_the_choice_itself_is_taken_and_without_test_rows_the_train_loss():
-    made = chosen(choice("evidence", 0.2, test_loss=0.875), test=rows(1))
-    np.testing.assert_array_equal(lines(plots.plot_losses(made), "evidence").get_xydata(), [[0.2, 0.875]])
-    made = chosen(choice("cv", STRENGTHS[2], test_loss=0.875))
+def test_without_test_rows_a_choice_stands_on_the_train_loss_and_other_test_rows_win():
+    made = chosen(Choice("cv", STRENGTHS[2]))
     assert lines(plots.plot_losses(made), "cv").get_ydata()[0] == pytest.approx(float(made.path.losses[2]), rel=1e-12)
+    other = plots.plot_losses(chosen(Choice("cv", STRENGTHS[2]), test=rows(1)), rows(2))
+    assert lines(other, "cv").get_ydata()[0] == pytest.approx(float(made.path.loss(rows(2))[2]), rel=1e-12)
 
 
 @pytest.mark.parametrize("where", [0, 6, 12])
 def test_names_of_six_methods_keep_apart(where):
     methods = ["validation", "cv", "cv-1se", "evidence", "loo", "learned"]
     near = STRENGTHS[where] * np.array([1.0, 1.05, 1.1, 1.2, 1.25, 1.3]) ** (1 if where else -1)
-    made = chosen(*(choice(*pair, 0.01, 1.0) for pair in zip(methods, near, strict=True)), test=rows(1))
+    made = chosen(*(Choice(*pair, lower=0.01, upper=1.0) for pair in zip(methods, near, strict=True)), test=rows(1))
     ax = plots.plot_losses(made)
     assert_apart(*ax.texts, ax.xaxis.label, ax.yaxis.label)
     for text in ax.texts[:6]:
@@ -195,7 +184,7 @@ def test_evidence_of_a_ridge_path():
 def test_evidence_of_a_choice_with_its_error_and_interval():
     frame = pd.DataFrame({"lambda": STRENGTHS[::-1], "log_evidence": -(np.log(STRENGTHS[::-1] / STRENGTHS[5]) ** 2)})
     frame["standard_error"] = 0.25
-    made = chosen(choice("cv", 1.0, 0.5, 2.0), choice("evidence", STRENGTHS[5], 0.02, 0.5), evidence=frame)
+    made = chosen(Choice("cv", 1.0), Choice("evidence", 0.18, lower=0.02, upper=0.5), evidence=frame)
     ax = plots.plot_evidence(made)
     np.testing.assert_array_equal(lines(ax, "log evidence").get_xydata(), frame[["lambda", "log_evidence"]][::-1])
     corners = {tuple(corner) for corner in lines(ax, "± one standard error").get_paths()[0].vertices}
@@ -204,13 +193,14 @@ def test_evidence_of_a_choice_with_its_error_and_interval():
     ends = ax.transData.inverted().transform(span.get_window_extent().corners())[:, 0]
     np.testing.assert_allclose(np.unique(ends.round(9)), [0.02, 0.5], rtol=1e-6)
     assert ax.get_ylim()[0] == pytest.approx(1.08 * max(frame["log_evidence"].min(), -20.0))
-    frame["standard_error"] = None
+    assert [text.get_text() for text in ax.texts] == ["maximum, λ = 0.18"] and dotted(ax) == [0.18]
+    frame["standard_error"] = 0.0
     without = plots.plot_evidence(chosen(evidence=frame))
     assert not [one for one in without.collections if isinstance(one, PolyCollection)]
 
 
 def test_evidence_that_is_nowhere_finite_is_refused_and_far_below_is_cut():
-    frame = pd.DataFrame({"lambda": [1.0, 0.1, 0.01], "log_evidence": [0.0, -1000.0, -np.inf]})
+    frame = pd.DataFrame({"lambda": [1.0, 0.1, 0.01], "log_evidence": [0.0, -1000.0, -np.inf], "standard_error": 0.0})
     ax = plots.plot_evidence(chosen(evidence=frame))
     np.testing.assert_array_equal(lines(ax, "log evidence").get_ydata(), [0.0, -1000.0])
     assert ax.get_ylim()[0] == pytest.approx(-21.6)

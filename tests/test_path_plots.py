@@ -163,6 +163,17 @@ def test_a_posterior_with_learned_noise_stands_at_its_prior_scales(kind):
     np.testing.assert_allclose(mean.get_xdata(), np.sort(expected), rtol=1e-12)
 
 
+def test_the_mode_of_a_posterior_path_lies_on_the_path():
+    data = rows()
+    path = br.path(data, "l2", np.geomspace(10.0, 0.01, 30), noise_scale=1.5)
+    posterior = br.posterior_path(data, "l2", np.geomspace(10.0, 0.01, 4), noise_scale=1.5)
+    ax = plots.plot_path(path, posterior, num_bands=1)
+    (mean,) = [line for line in ax.lines if line.get_linestyle() == ":"]
+    line = lines(ax, path.feature_names[int(path.weights.abs().amax(0).argmax())])
+    at = np.interp(np.log(mean.get_xdata()), np.log(line.get_xdata()[::-1]), line.get_ydata()[::-1])
+    np.testing.assert_allclose(mean.get_ydata(), at, rtol=1e-2)  # the path is drawn in straight pieces
+
+
 def test_a_strength_of_zero_stands_apart():
     path = br.path(rows(), "l2", [0.0, 1.0, 0.1], noise_scale=1.0)
     ax = plots.plot_path(path)

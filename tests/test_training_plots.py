@@ -1,7 +1,5 @@
 """Pictures of training: the history as it is, and how far it is above the optimum."""
 
-from types import SimpleNamespace
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -103,13 +101,15 @@ def test_another_convention_and_optima_as_bare_weights():
 
 def test_the_seeds_of_a_training_path_share_the_colour_of_their_lambda():
     data = design()
-    runs = [[br.train(data, br.L2(s), epochs=4, seed=seed) for seed in (0, 1)] for s in STRENGTHS]
-    training = SimpleNamespace(lambdas=np.array(STRENGTHS), seeds=(0, 1), run=lambda k, s: runs[k][s])
-    ax = plots.plot_sgd_trajectories(training, br.path(data, "l2", STRENGTHS))
+    training = br.train_path(data, STRENGTHS, seeds=(0, 1), epochs=4)
+    path = br.path(data, "l2", STRENGTHS)
+    ax = plots.plot_sgd_trajectories(training, path)
     assert len(ax.lines) == 6 and len(ax.texts) == 3
     colors = [tuple(line.get_color()) for line in ax.lines]
     assert colors[::2] == colors[1::2] and len(set(colors)) == 3
-    assert ax.lines[3].get_ydata()[0] != ax.lines[2].get_ydata()[0]
+    run = training.run(1, 1)
+    least = objective(run, path.weights[1].numpy(), float(path.intercepts[1]))
+    np.testing.assert_allclose(ax.lines[3].get_ydata(), training.train_objective[:, 1, 1] - least, rtol=1e-9)
 
 
 def test_many_lambdas_have_some_names_that_keep_apart():
