@@ -16,32 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import assert_refused, call, call_json, left_behind
 
 import bayesreg as br
 from bayesreg import console
-from bayesreg.cli import app
 
 CONVERT = ["convert", "--convention", "torch-mse-mean", "--l2", "3", "--noise-scale", "0.01", "--rows", "20"]
-
-
-def call(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def call_json(*arguments, status=0):
-    result = call(*arguments, "--json")
-    assert result.exit_code == status, result.stderr
-    return json.loads(result.stdout, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-
-
-def assert_refused(result, *words):
-    """Check that bad input gives status 2 and one line on standard error which has the words."""
-    assert result.exit_code == 2, (result.exit_code, result.stdout, result.stderr)
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("bayesreg: "), result.stderr
-    for word in words:
-        assert word in result.stderr
 
 
 def run_program(*arguments, **options):
@@ -138,7 +118,7 @@ def test_convert_and_help_import_neither_torch_nor_numpy_and_answer_at_once():
         "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "assert not {{'torch', 'numpy', 'pyro', 'pandas'}} & set(sys.modules), 'heavy imports'\n"
     )
-    for arguments in (CONVERT, ["--help"], ["run", "--help"]):
+    for arguments in (CONVERT, ["--help"], ["run", "--help"], ["path", "--help"]):
         before = os.times()
         finished = subprocess.run(
             [sys.executable, "-c", program.format(arguments=arguments)], capture_output=True, text=True, timeout=60
@@ -196,11 +176,6 @@ def table(tmp_path):
     path = tmp_path / "houses.csv"
     pd.DataFrame(features, columns=["size", "age", "rooms"]).assign(price=price).to_csv(path, index=False)
     return path
-
-
-def left_behind(folder):
-    """The names of what is there beside the tables that the tests made."""
-    return sorted(path.name for path in folder.iterdir() if path.suffix not in (".csv", ".toml", ".parquet"))
 
 
 def test_run_writes_draws_summaries_figures_settings_and_a_manifest(table, tmp_path, pictures, monkeypatch):
