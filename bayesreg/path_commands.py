@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 # Rows of the path that are printed, evenly spaced; the file has all.
 _PRINTED_FITS = 10
 _HEADINGS = {
-    "prior_scale": "prior scale",
-    "prior_scale_gaussian": "Gaussian scale",
-    "prior_scale_laplace": "Laplace scale",
-    "held_out_loss": "held-out loss",
+    "prior_scale": "prior\nscale",
+    "prior_scale_gaussian": "Gaussian\nscale",
+    "prior_scale_laplace": "Laplace\nscale",
+    "held_out_loss": "held-out\nloss",
     "standard_error": "s.e.",
-    "test_loss": "test loss",
+    "test_loss": "test\nloss",
     "num_nonzero": "not 0",
     "degrees_of_freedom": "d.o.f.",
     "relative_gap": "gap",
@@ -141,7 +141,7 @@ _PARSERS = {"lambdas": partial(parse_scale, argument="lambdas"), "methods": _nam
 
 def _show_path(out: Console, written: WrittenPath, folder: str) -> None:
     """Print some of the fits, and what the whole path says."""
-    show.label(out, "Path", _described(written))
+    _show_start(out, written)
     out.print(_fits_table(written))
     _show_smallest(out, written)
     _show_end(out, written, folder)
@@ -149,15 +149,17 @@ def _show_path(out: Console, written: WrittenPath, folder: str) -> None:
 
 def _show_choice(out: Console, written: WrittenChoice, folder: str) -> None:
     """Print what each method chooses."""
-    show.label(out, "Path", _described(written))
+    _show_start(out, written)
     frame = written.choices()
     scales = [name for name in frame if name.startswith("prior_scale")]
     numbers = [*scales, "held_out_loss", "standard_error", "test_loss", "num_nonzero"]
     made = show.table("method", "lambda", "90% interval", *(_HEADINGS.get(name, name) for name in numbers))
     for _, row in frame.iterrows():
-        ends = [show.number(row[name], 3) for name in ("lower_5", "upper_95")]
+        ends = [show.number(row[name], 2) for name in ("lower_5", "upper_95")]
         interval = "-" if "-" in ends else " to ".join(ends)
-        made.add_row(row["method"], show.number(row["lambda"]), interval, *(_cell(name, row[name]) for name in numbers))
+        made.add_row(
+            row["method"], show.number(row["lambda"], 3), interval, *(_cell(name, row[name]) for name in numbers)
+        )
     out.print(made)
     for choice in written.choice.choices:
         if choice.note:
@@ -165,15 +167,14 @@ def _show_choice(out: Console, written: WrittenChoice, folder: str) -> None:
     _show_end(out, written, folder)
 
 
-def _described(written: WrittenPath) -> str:
+def _show_start(out: Console, written: WrittenPath) -> None:
     fits = written.path
     kind = {"l2": "L2", "l1": "L1", "elasticnet": f"elastic net, l1_ratio {fits.l1_ratio:g}"}[fits.kind]
-    noise = (
-        "no noise scale" if written.noise_scale is None else f"prior scales at noise scale {written.noise_scale:.4g}"
-    )
-    return (
-        f"{len(fits.lambdas)} fits to {fits.num_rows:,} rows of {len(fits.feature_names):,} features, {kind}; {noise}"
-    )
+    counts = f"{len(fits.lambdas)} fits to {fits.num_rows:,} rows of {len(fits.feature_names):,} features"
+    show.label(out, "Path", f"{kind}, {counts}")
+    unknown = "not given, and the data say nothing of it: no prior scales"
+    noise = unknown if written.noise_scale is None else f"prior scales are at noise scale {written.noise_scale:.4g}"
+    show.label(out, "Noise", noise)
 
 
 def _fits_table(written: WrittenPath) -> Any:
@@ -192,7 +193,9 @@ def _fits_table(written: WrittenPath) -> Any:
 def _cell(name: str, value: float) -> str:
     if name == "relative_gap":
         return "0" if value == 0 else f"{value:.0e}"
-    return str(int(value)) if name == "num_nonzero" else show.number(value)
+    if name == "num_nonzero":
+        return str(int(value))
+    return show.number(value, 4 if name.endswith("loss") else 3)
 
 
 def _show_smallest(out: Console, written: WrittenPath) -> None:
@@ -203,8 +206,8 @@ def _show_smallest(out: Console, written: WrittenPath) -> None:
 
 
 def _show_end(out: Console, written: WrittenPath, folder: str) -> None:
-    found = f"the objective of every fit is within {float(written.path.relative_gaps.max()):.0e} of its minimum"
-    said = "; ".join(in_flags(warning, "path") for warning in written.warnings) or f"{found}, relative to no weights"
+    gap = f"every fit within {float(written.path.relative_gaps.max()):.0e} of the minimum (relative gap)"
+    said = "; ".join(in_flags(warning, "path") for warning in written.warnings) or gap
     show.label(out, "Checks", show.verdict(not written.warnings), f" {said}")
     for reason in written.missing_figures:
         show.label(out, "Figures", f"not drawn: {reason}")
