@@ -164,7 +164,8 @@ def mark_lambdas(ax: Axes, marks: Sequence[tuple[float, str]]) -> None:
         words = ", ".join(shared[place])
         across = width * (np.log(place) - first) / (last - first)
         length = _POINTS_A_CHARACTER * (len(words) + 1)
-        sides = {"left": (across, across + length), "right": (across - length, across)}
+        # First to the left of its line, where no later one will be: so two near ones share a row.
+        sides = {"right": (across - length, across), "left": (across, across + length)}
         inside = [side for side, (start, end) in sides.items() if start >= 0 and end <= width] or ["left"]
         free = (
             (number, side)
@@ -176,7 +177,7 @@ def mark_lambdas(ax: Axes, marks: Sequence[tuple[float, str]]) -> None:
         if number == len(rows):
             rows.append([])
         rows[number].append(sides[side])
-        offset = (0.0, 4.0 + _POINTS_A_ROW * number)
+        offset = (3.0 if side == "left" else -3.0, 4.0 + _POINTS_A_ROW * number)
         anchor = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
         ax.annotate(words, (place, 1.0), offset, ha=side, va="bottom", fontsize=9, **anchor)
 
