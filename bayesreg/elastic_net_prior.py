@@ -54,6 +54,7 @@ class ElasticNetPrior:
     relative_to_noise: bool = False
 
     kind: ClassVar[str] = "elasticnet"
+    words: ClassVar[str] = "an elastic net prior"
     has_kink: ClassVar[bool] = True
     scale_is_learned: ClassVar[bool] = False
 

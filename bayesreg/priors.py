@@ -39,6 +39,7 @@ class _ScaledPrior:
     relative_to_noise: bool = False
 
     kind: ClassVar[str]
+    words: ClassVar[str]
     has_kink: ClassVar[bool]
 
     def __post_init__(self):
@@ -139,6 +140,7 @@ class GaussianPrior(_ScaledPrior):
     """
 
     kind: ClassVar[str] = "gaussian"
+    words: ClassVar[str] = "a Gaussian prior"
     has_kink: ClassVar[bool] = False
 
     def shape(self, num_features: int) -> PriorShape:
@@ -198,6 +200,7 @@ class LaplacePrior(_ScaledPrior):
     """
 
     kind: ClassVar[str] = "laplace"
+    words: ClassVar[str] = "a Laplace prior"
     has_kink: ClassVar[bool] = True
 
     def shape(self, num_features: int) -> PriorShape:
@@ -249,6 +252,7 @@ class FlatPrior:
     """
 
     kind: ClassVar[str] = "flat"
+    words: ClassVar[str] = "a flat prior"
     has_kink: ClassVar[bool] = False
     scale = None
     loc = 0.0
