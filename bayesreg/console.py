@@ -175,7 +175,11 @@ def show_comparison(out: Console, found: Comparison) -> None:
     shown = f"lambda = {number(strength, 6)}" if not hasattr(strength, "shape") else "one lambda a feature"
     if kind == "elasticnet" and not hasattr(strength, "shape"):
         shown = f"lambda = {number(found.penalty.l1, 6)} and {number(found.penalty.l2, 6)}"
-    label(out, "Penalty", f"{PENALTIES[kind]}{shown} ({found.penalty.convention}), at noise scale {number(found.noise_scale, 6)}")
+    label(
+        out,
+        "Penalty",
+        f"{PENALTIES[kind]}{shown} ({found.penalty.convention}), at noise scale {number(found.noise_scale, 6)}",
+    )
     difference = "|dw|" if found.unique else "|dfit|"
     made = table("route to the MAP", "gap", "allowed", "KKT", difference, "zeros", "sec", "verdict")
 

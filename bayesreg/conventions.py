@@ -9,8 +9,9 @@ up to a constant, where c is the location of the prior and
     Gaussian prior of scale t:  R = |.|^2 / 2,  lambda = s^2 / (n t^2)
     Laplace prior of scale b:   R = |.|_1,      lambda = s^2 / (n b).
 
-The product of both, normalised, is the prior of an elastic net, with both terms at these strengths. A larger lambda is a narrower prior. A scale relative to the noise is multiplied by s first. Which number that is in a
-library's own words is the business of `bayesreg.objectives`.
+The product of both, normalised, is the prior of an elastic net, with both terms at these strengths. A larger lambda is
+a narrower prior. A scale relative to the noise is multiplied by s first. Which number that is in a library's own words
+is the business of `bayesreg.objectives`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bayesreg.strengths import scale_from_strength, strength_from_scale
 
 if TYPE_CHECKING:
     from bayesreg.elastic_net_prior import ElasticNetPrior
-    from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior, Prior
+    from bayesreg.priors import GaussianPrior, LaplacePrior, Prior
 
 # The terms of the penalty, each with the scale that sets its strength.
 _TERMS_OF_PRIOR = {

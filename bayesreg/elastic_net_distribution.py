@@ -123,7 +123,7 @@ class ElasticNetDistribution(TorchDistribution):
         return -quadratic - absolute / self.laplace_scale - log_normaliser(self.gaussian_scale, self.laplace_scale)
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> torch.Tensor:
+    def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         """Return draws: the inverse of the distribution function of |v|, and a sign.
 
         With z = |v| / t and E exponential, the tail P(|v| > t z) = e^-E solves
@@ -139,7 +139,7 @@ class ElasticNetDistribution(TorchDistribution):
         Returns:
             A tensor ``(*sample_shape, *batch_shape)``.
         """
-        shape = self._extended_shape(sample_shape)
+        shape = self._extended_shape(torch.Size(sample_shape))
         exponential = torch.empty(shape, dtype=self.loc.dtype, device=self.loc.device).exponential_()
         positive = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device) < 0.5
         ratio = self.gaussian_scale / self.laplace_scale

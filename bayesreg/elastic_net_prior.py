@@ -26,11 +26,11 @@ from bayesreg.scales import (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ElasticNetPrior:
-    r"""Independent weights under a Gaussian times a Laplace density, with v_j = w_j - m_j:
+    r"""Independent weights under a Gaussian times a Laplace density.
 
         log p(w) = sum_j -v_j^2 / (2 t_j^2) - |v_j| / b_j - log Z_j,    Z_j = t_j sqrt(2 pi) erfcx(t_j / (b_j sqrt 2)).
 
-    Its MAP is the elastic net's fit, with l2 = s^2 / (n t^2) and l1 = s^2 / (n b); see `bayesreg.conventions`. As t
+    with v_j = w_j - m_j. Its MAP is the elastic net's fit, with l2 = s^2 / (n t^2) and l1 = s^2 / (n b); see `bayesreg.conventions`. As t
     grows it is the Laplace prior of scale b, as b grows the Gaussian prior of scale t.
 
     Args:
@@ -159,7 +159,7 @@ class ElasticNetPrior:
     def derivatives(
         self, deviation: torch.Tensor, scale: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return `log_density`, d log p / dw ``(..., d)``, 0 for |w| at the kink, and d log p / d log(common factor)."""
+        """Return `log_density`, d log p / dw ``(..., d)``, 0 at the kink, and d log p / d log(common scale factor)."""
         gaussian, laplace, log_constant = self._on(scale.device)
         pull = deviation * -(scale * gaussian).square().reciprocal()
         kink = deviation.sign() * -(scale * laplace).reciprocal()

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class PriorShape(NamedTuple):
-    """The density of x = (w - m) / D, D the prior's effective scale, one a feature:
+    """The density of x = (w - m) / D, D the prior's effective scale, one a feature.
 
         log p(x) = -absolute |x| - square x^2 / 2 - log_constant.
 

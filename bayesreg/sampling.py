@@ -59,8 +59,9 @@ def sample(
     The engines, and when ``"auto"`` takes them, the first that can:
 
     - ``"exact"``: independent draws in closed form; always, for a Gaussian and a flat prior.
-    - ``"rejection"``: independent draws under a Laplace or an elastic net prior, from the Gaussian envelope that the MAP's certificate
-      gives; where it keeps at least one proposal in 50, that is, where the data say more than the prior.
+    - ``"rejection"``: independent draws under a Laplace or an elastic net prior, from the Gaussian envelope that the
+      MAP's certificate gives; where it keeps at least one proposal in 50, that is, where the data say more than the
+      prior.
     - ``"hmc"``: many chains with jittered trajectories, the rest where the weights are well determined, and so is the
       prior scale if it is learned.
     - ``"gibbs"``: two blocks with the scales collapsed, for what is left: fewer rows than features, or nearly.

@@ -307,7 +307,9 @@ def test_what_a_convention_cannot_hold_is_refused():
 
 def test_penalties_without_one_of_the_priors_are_refused():
     for penalty in (L2([1.0, 0.0, 2.0]), Penalty(l1=0.1, l2=[1.0, 0.0, 2.0])):
-        with pytest.raises(ValueError, match=r"features \[1\] have L2 strength 0, a flat prior, and the others have not"):
+        with pytest.raises(
+            ValueError, match=r"features \[1\] have L2 strength 0, a flat prior, and the others have not"
+        ):
             prior_for(penalty, noise_scale=1.0, num_rows=10)
 
 

@@ -26,8 +26,9 @@ g_j = a_j t_j + sqrt(q_j) k_j takes the place of t_j everywhere, its part beyond
 sum_j k_j^2 / 2 in log m: the dual of the elastic net, which is the least where k_j = sqrt(q_j) times the mode of x_j.
 It still depends on lambda alone, since f = 1, or f = s and lambda = s, where no prior scale is learned.
 
-The other envelope, for a Laplace prior whose scale is learned. A narrow prior says more than the data: m then grows as f^-d, while the evidence does not. There the
-concave log likelihood lies below its tangent at z = 0, of slope h / s^2, h = V S c, so that where lambda > max|h_j|
+The other envelope, for a Laplace prior whose scale is learned. A narrow prior says more than the data: m then grows as
+f^-d, while the evidence does not. There the concave log likelihood lies below its tangent at z = 0, of slope h / s^2, h
+= V S c, so that where lambda > max|h_j|
 
     log m0(s, f) = -nu/2 log(2 pi) - log(n)/2 - nu log s - [e + |c|^2] / (2 s^2) - sum_j log(1 - (h_j / lambda)^2)
 

@@ -48,7 +48,7 @@ class MapEstimate:
     """The mode of the joint posterior density of weights, intercept and (where learned) noise scale.
 
     Attributes:
-        weights: ``(d,)`` float64 tensor on the CPU; exact zeros (or exact ``loc``) under a Laplace or elastic net prior.
+        weights: ``(d,)`` float64 tensor on the CPU; exact zeros (or exact ``loc``) where the prior has a kink.
         intercept: The intercept at its mode; 0.0 for a model without one.
         noise_scale: The noise scale, known or at the mode.
         log_density: The joint log density there, constants included: what Pyro's trace of the program gives.

@@ -7,8 +7,9 @@ The intercept, round its conditional mode, is Normal(0, s^2 / n).
 
 When it pays: the share of proposals that is kept is about prod_j E exp(-(|w_j| - t_j w_j) / b_j) over the posterior,
 near 1 for a weight that is many posterior standard deviations from its location, and about 1 - 0.8 sd_j / b_j for one
-that is not; under an elastic net also E exp(-(w_j - mode_j)^2 / (2 t_j^2)). So it is high where the data say much more than the prior, whatever the number of weights that are zero at
-the mode, and hopeless where they do not, as with fewer rows than columns.
+that is not; under an elastic net also E exp(-(w_j - mode_j)^2 / (2 t_j^2)). So it is high where the data say much more
+than the prior, whatever the number of weights that are zero at the mode, and hopeless where they do not, as with fewer
+rows than columns.
 
 The evidence: the envelope's integral times the share kept, a consistent estimate with a standard error.
 
