@@ -71,7 +71,7 @@ class ElasticNetDistribution(TorchDistribution):
     Example:
         >>> one = torch.ones((), dtype=torch.float64)
         >>> round(float(ElasticNetDistribution(0.0 * one, one, one).log_prob(one)), 6)
-        -1.771851
+        -1.771064
     """
 
     arg_constraints = {
@@ -96,6 +96,7 @@ class ElasticNetDistribution(TorchDistribution):
         self, batch_shape: torch.Size, _instance: ElasticNetDistribution | None = None
     ) -> ElasticNetDistribution:
         """Return the distribution with its parameters expanded to a batch shape."""
+        batch_shape = torch.Size(batch_shape)
         expanded = self._get_checked_instance(ElasticNetDistribution, _instance)
         for name in self.arg_constraints:
             setattr(expanded, name, getattr(self, name).expand(batch_shape))

@@ -28,9 +28,10 @@ from bayesreg.scales import (
 class ElasticNetPrior:
     r"""Independent weights under a Gaussian times a Laplace density.
 
-        log p(w) = sum_j -v_j^2 / (2 t_j^2) - |v_j| / b_j - log Z_j,    Z_j = t_j sqrt(2 pi) erfcx(t_j / (b_j sqrt 2)).
+        log p(w) = sum_j -v_j^2 / (2 t_j^2) - |v_j| / b_j - log Z_j,
+        Z_j = t_j sqrt(2 pi) erfcx(t_j / (b_j sqrt 2)),    v_j = w_j - m_j.
 
-    with v_j = w_j - m_j. Its MAP is the elastic net's fit, with l2 = s^2 / (n t^2) and l1 = s^2 / (n b); see `bayesreg.conventions`. As t
+    Its MAP is the elastic net's fit, with l2 = s^2 / (n t^2) and l1 = s^2 / (n b); see `bayesreg.conventions`. As t
     grows it is the Laplace prior of scale b, as b grows the Gaussian prior of scale t.
 
     Args:

@@ -20,9 +20,9 @@ the posterior's mode, and the Gaussian's mean is then that mode. So the certific
 sampler. It depends on lambda alone; it is computed at nodes of log lambda and interpolated between them, which stays in
 the box.
 
-The elastic net. Its log density in x = z / f is -sum_j (a_j |x_j| + q_j x_j^2 / 2 + log Z_j) (`bayesreg.prior_shapes`;
-a Laplace prior has a = 1, q = 0 and Z = 2, as above). With -q x^2 / 2 <= -k sqrt(q) x + k^2 / 2 for any k, the slope
-g_j = a_j t_j + sqrt(q_j) k_j takes the place of t_j everywhere, its part beyond |g_j| <= a_j at the price of
+The elastic net. Its log density in x = z / f is -sum_j (p_j |x_j| + q_j x_j^2 / 2 + log Z_j) (`bayesreg.prior_shapes`;
+a Laplace prior has p = 1, q = 0 and Z = 2, as above). With -q x^2 / 2 <= -k sqrt(q) x + k^2 / 2 for any k, the slope
+g_j = p_j t_j + sqrt(q_j) k_j takes the place of t_j everywhere, its part beyond |g_j| <= p_j at the price of
 sum_j k_j^2 / 2 in log m: the dual of the elastic net, which is the least where k_j = sqrt(q_j) times the mode of x_j.
 It still depends on lambda alone, since f = 1, or f = s and lambda = s, where no prior scale is learned.
 
@@ -299,7 +299,7 @@ def _usable_square(shape: PriorShape) -> np.ndarray:
 
 
 def _beyond_kink(subgradients: np.ndarray, shape: PriorShape) -> np.ndarray:
-    """Return k = (g - the nearest slope within +-a) / sqrt(q), of the shape of g."""
+    """Return k = (g - the nearest slope within +-p) / sqrt(q), of the shape of g."""
     beyond = subgradients - np.clip(subgradients, -shape.absolute, shape.absolute)
     root = np.sqrt(_usable_square(shape))
     return np.divide(beyond, root, out=np.zeros_like(beyond), where=root > 0.0)
