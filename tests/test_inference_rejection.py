@@ -224,7 +224,7 @@ def test_refusals_say_why():
         run(br.LinearRegression(br.LaplacePrior(1.0), 1.0), wide)
     with pytest.raises(EngineCannot, match=r"would keep .* \(least worth while: 0.02\)"):
         run(br.LinearRegression(br.LaplacePrior(0.01), 0.7), br.load_diabetes().standardized())
-    with pytest.raises(EngineCannot, match="for Laplace priors"):
+    with pytest.raises(EngineCannot, match="for Laplace and elastic net priors"):
         run(br.LinearRegression(br.GaussianPrior(1.0), 1.0), PLANE)
     short = data(3, [1.0, 0.0, 0.0], rows=4)
     with pytest.raises(EngineCannot, match="4 rows for 3 features"):
