@@ -590,7 +590,7 @@ def test_compare_certifies_every_route_and_shows_that_the_wrong_lambda_fails(tab
 
 
 def test_compare_takes_an_elastic_net(table):
-    arguments = ["--data", table, "--target", "y", "--prior", "elasticnet", "--noise-scale", 0.5]
+    arguments = ["--data", table, "--target", "price", "--prior", "elasticnet", "--noise-scale", 0.5]
     scales = ["--gaussian-scale", 0.5, "--laplace-scale", 0.1]
     found = call_json("compare", *arguments, *scales)
     assert found["passed"] and min(found["penalty"]["l1"], found["penalty"]["l2"]) > 0

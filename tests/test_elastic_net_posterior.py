@@ -151,7 +151,7 @@ def test_draws_are_those_of_brute_force(engine, case, exactly):
 
 def test_pyros_sampler_agrees(exactly):
     model, data, *_ = CASES["both known"]
-    result = br.sample(model, data, method="pyro-nuts", draws=1000, tune=150, chains=1)
+    result = br.sample(model, data, method="pyro-nuts", draws=1200, tune=200, chains=1)
     assert_matches(result.draws["weights"], *(torch.tensor(v) for v in zip(*exactly["both known"][1], strict=True)))
 
 
