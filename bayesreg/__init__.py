@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "moments": ["Moments"],
         # priors, penalties, and the dictionary between them
         "priors": ["GaussianPrior", "LaplacePrior", "FlatPrior"],
+        "elastic_net_prior": ["ElasticNetPrior"],
         "penalties": ["Penalty", "L1", "L2"],
         "conventions": ["penalty_for", "prior_for"],
         "certificates": ["Certificate", "certify"],

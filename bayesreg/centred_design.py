@@ -47,11 +47,11 @@ class CentredDesign:
         """Xc'yc / n, `(d,)`."""
         return self.moments.Sxy / self.num_rows
 
-    def gram(self, columns: np.ndarray | None = None) -> np.ndarray:
-        """Return Xc'Xc / n of some columns, or of all, C-contiguous."""
+    def gram(self, columns: np.ndarray | None = None, others: np.ndarray | None = None) -> np.ndarray:
+        """Return Xc'Xc / n of some columns with others, or with themselves, or of all; C-contiguous."""
         if columns is None:
             return self.moments.Sxx / self.num_rows
-        return self.moments.Sxx[np.ix_(columns, columns)] / self.num_rows
+        return self.moments.Sxx[np.ix_(columns, columns if others is None else others)] / self.num_rows
 
     def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return |yc - Xc w|^2 / n `(m,)` and Xc'(yc - Xc w) / n `(m, d)` of weights `(m, d)`."""
@@ -100,10 +100,10 @@ class CentredRows(CentredDesign):
         """Xc'yc / n, `(d,)`."""
         return self._rows[:, -1] @ self._rows[:, :-1] / self.num_rows
 
-    def gram(self, columns: np.ndarray | None = None) -> np.ndarray:
-        """Return Xc'Xc / n of some columns, or of all, C-contiguous."""
+    def gram(self, columns: np.ndarray | None = None, others: np.ndarray | None = None) -> np.ndarray:
+        """Return Xc'Xc / n of some columns with others, or with themselves, or of all; C-contiguous."""
         chosen = self._rows[:, :-1] if columns is None else self._rows[:, columns]
-        return chosen.T @ chosen / self.num_rows
+        return chosen.T @ (chosen if others is None else self._rows[:, others]) / self.num_rows
 
     def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return |yc - Xc w|^2 / n `(m,)` and Xc'(yc - Xc w) / n `(m, d)` of weights `(m, d)`."""

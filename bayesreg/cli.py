@@ -25,8 +25,10 @@ from bayesreg.command_options import (
     Data,
     Experiment,
     Force,
+    GaussianScale,
     Intercept,
     Json,
+    LaplaceScale,
     Loc,
     Noise,
     Prior,
@@ -48,7 +50,7 @@ from bayesreg.flags import FLAGS, in_flags
 from bayesreg.run_directory import environment, new_run
 from bayesreg.settings import RunSettings, check_seed, parse_scale
 
-_SCALES = ("scale", "loc", "noise_scale")
+_SCALES = ("scale", "gaussian_scale", "laplace_scale", "loc", "noise_scale")
 
 
 class _Commands(TyperGroup):
@@ -205,6 +207,8 @@ def run(
     standardize: Standardize = None,
     prior: Prior = None,
     scale: Scale = None,
+    gaussian_scale: GaussianScale = None,
+    laplace_scale: LaplaceScale = None,
     loc: Loc = None,
     relative_to_noise: Relative = None,
     noise_scale: Noise = None,
@@ -246,6 +250,8 @@ def compare(
     standardize: Standardize = None,
     prior: Prior = None,
     scale: Scale = None,
+    gaussian_scale: GaussianScale = None,
+    laplace_scale: LaplaceScale = None,
     loc: Loc = None,
     relative_to_noise: Relative = None,
     noise_scale: Noise = None,

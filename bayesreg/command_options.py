@@ -47,10 +47,12 @@ Experiment = Annotated[
 Data = Annotated[str | None, typer.Option(help="CSV or Parquet file; 'diabetes' for the built-in data.")]
 Target = Annotated[str | None, typer.Option(help="The column to predict.")]
 Standardize = Annotated[bool | None, typer.Option(help="Work on mean 0, standard deviation 1 (default: yes).")]
-Prior = Annotated[str | None, typer.Option(help="gaussian (default), laplace or flat.")]
+Prior = Annotated[str | None, typer.Option(help="gaussian (default), laplace, elasticnet or flat.")]
 Scale = Annotated[
     str | None, typer.Option(help="Prior scale: 0.5, one a feature 0.5,0.1,..., or HalfNormal(1.0) to learn it.")
 ]
+GaussianScale = Annotated[str | None, typer.Option(help="Of an elasticnet prior: its Gaussian factor's scale.")]
+LaplaceScale = Annotated[str | None, typer.Option(help="Of an elasticnet prior: its Laplace factor's scale.")]
 Loc = Annotated[str | None, typer.Option(help="Prior location: a number, or one a feature.")]
 Relative = Annotated[bool | None, typer.Option(help="Multiply the prior scale by the noise scale.")]
 Noise = Annotated[str | None, typer.Option(help="Noise scale: a number, or a distribution (default: HalfNormal(1.0)).")]

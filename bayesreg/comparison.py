@@ -171,7 +171,7 @@ def compare(
 ) -> Comparison:
     """Find the mode by every route, and certify each against the penalty that the prior stands for.
 
-    Routes: an independent optimum (least squares, or an interior point under a Laplace prior), `map_estimate`,
+    Routes: an independent optimum (least squares, or an interior point where the prior has a kink), `map_estimate`,
     Pyro's AutoDelta, penalised SGD (L2 by ``weight_decay``; L1 by proximal and by subgradient steps) and scikit-learn.
     Tolerances of the relative gap: 1e-8; AutoDelta 1e-4; subgradient 1e-2; each at most a tenth of the gap that a
     factor 2 in lambda leaves. With learned noise, every route but `map_estimate` is held
@@ -227,7 +227,8 @@ def compare(
 
     noise = estimate.noise_scale
     held = model.conditioned(noise_scale=noise) if model.noise_is_learned else model
-    independent = "interior point" if penalty.kind == "l1" else "least squares"
+    has_kink = penalty.kind in ("l1", "elasticnet")
+    independent = "interior point" if has_kink else "least squares"
     route(independent, EXACT_TOLERANCE, lambda: (penalised_optimum(centred, penalty), None, noise))
 
     def by_map() -> tuple[Any, float | None, float]:
@@ -236,15 +237,12 @@ def compare(
 
     route("map_estimate", EXACT_TOLERANCE, by_map)
     route("Pyro AutoDelta", AUTO_DELTA_TOLERANCE, lambda: _by_auto_delta(held, rows, judge, tolerance))
-    if penalty.kind == "l1":
-        route(
-            "SGD, proximal step", EXACT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "proximal", noise)
-        )
-        route(
-            "SGD, subgradient",
-            SUBGRADIENT_TOLERANCE,
-            lambda: _by_training(model, rows, penalty, seed, "subgradient", noise),
-        )
+    if has_kink:
+        for name, update, allowed in (
+            ("SGD, proximal step", "proximal", EXACT_TOLERANCE),
+            ("SGD, subgradient", "subgradient", SUBGRADIENT_TOLERANCE),
+        ):
+            route(name, allowed, lambda update=update: _by_training(model, rows, penalty, seed, update, noise))
     else:
         name = "SGD, weight_decay" if penalty.kind == "l2" else "SGD"
         route(name, EXACT_TOLERANCE, lambda: _by_training(model, rows, penalty, seed, "proximal", noise))
@@ -311,7 +309,7 @@ def _by_scikit_learn(
     model: LinearRegression, rows: RegressionData, penalty: Penalty, noise: float
 ) -> tuple[Any, float | None, float]:
     from sklearn.exceptions import ConvergenceWarning as SolverWarning
-    from sklearn.linear_model import Lasso, LinearRegression, Ridge
+    from sklearn.linear_model import ElasticNet, LinearRegression, Ridge
 
     intercept, num_rows = model.intercept, rows.num_rows
     if penalty.kind == "none":
@@ -320,8 +318,8 @@ def _by_scikit_learn(
         strength = penalty.to("sklearn-ridge", num_rows=num_rows).strength
         solver = Ridge(alpha=strength, fit_intercept=intercept, solver="svd")
     else:
-        strength = penalty.to("sklearn-lasso", num_rows=num_rows).strength
-        solver = Lasso(alpha=strength, fit_intercept=intercept, tol=1e-12, max_iter=200_000)
+        strength, share = penalty.to("sklearn-elasticnet", num_rows=num_rows).strength, penalty.l1_ratio
+        solver = ElasticNet(alpha=strength, l1_ratio=share, fit_intercept=intercept, tol=1e-12, max_iter=200_000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SolverWarning)  # the certificate says how far it is
         solver.fit(rows.features, rows.target)

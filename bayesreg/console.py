@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40
 SYMBOLS = {"gaussian": "standard deviation t", "laplace": "mean absolute value b"}
+PENALTIES = {"l1": "L1, ", "l2": "L2, ", "elasticnet": "L1 and L2, ", "none": "no penalty, "}
 
 
 def console(stream: IO[str] | None = None) -> Console:
@@ -131,7 +132,7 @@ def show_translation(out: Console, found: Translation, given: str) -> None:
         )
         label(out, "Prior", f"each weight {says}")
     if len(found.scales) > 1:
-        label(out, "", "(the density is the product of both, up to a constant)")
+        label(out, "", "(an elastic net's prior: the density is the product of both, normalised)")
     if found.needs:
         label(out, "Prior", _needs(found.needs))
     made = table("convention", "strength", "objective", text_columns=3)
@@ -170,10 +171,15 @@ def show_comparison(out: Console, found: Comparison) -> None:
         out: Where to print.
         found: The comparison.
     """
-    kind = {"l1": "L1, ", "l2": "L2, ", "none": "no penalty, "}[found.penalty.kind]
-    strength = found.penalty.strength
+    strength, kind = found.penalty.strength, found.penalty.kind
     shown = f"lambda = {number(strength, 6)}" if not hasattr(strength, "shape") else "one lambda a feature"
-    label(out, "Penalty", f"{kind}{shown} ({found.penalty.convention}), at noise scale {number(found.noise_scale, 6)}")
+    if kind == "elasticnet" and not hasattr(strength, "shape"):
+        shown = f"lambda = {number(found.penalty.l1, 6)} and {number(found.penalty.l2, 6)}"
+    label(
+        out,
+        "Penalty",
+        f"{PENALTIES[kind]}{shown} ({found.penalty.convention}), at noise scale {number(found.noise_scale, 6)}",
+    )
     difference = "|dw|" if found.unique else "|dfit|"
     made = table("route to the MAP", "gap", "allowed", "KKT", difference, "zeros", "sec", "verdict")
 
@@ -222,7 +228,7 @@ def explain_comparison(out: Console, *found: Comparison) -> None:
 
 
 def _about_kkt(kinds: set[str]) -> str:
-    if "l1" in kinds:
+    if kinds & {"l1", "elasticnet"}:
         return "; where a weight is almost 0 but not 0 (AutoDelta, subgradient) it can be large at a tiny gap."
     return "; without a penalty, it is what must be within the allowed." if kinds == {"none"} else "."
 

@@ -9,8 +9,9 @@ up to a constant, where c is the location of the prior and
     Gaussian prior of scale t:  R = |.|^2 / 2,  lambda = s^2 / (n t^2)
     Laplace prior of scale b:   R = |.|_1,      lambda = s^2 / (n b).
 
-A larger lambda is a narrower prior. A scale relative to the noise is multiplied by s first. Which number that is in a
-library's own words is the business of `bayesreg.objectives`.
+The product of both, normalised, is the prior of an elastic net, with both terms at these strengths. A larger lambda is
+a narrower prior. A scale relative to the noise is multiplied by s first. Which number that is in a library's own words
+is the business of `bayesreg.objectives`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ from bayesreg.penalties import Penalty
 from bayesreg.strengths import scale_from_strength, strength_from_scale
 
 if TYPE_CHECKING:
-    from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior
+    from bayesreg.elastic_net_prior import ElasticNetPrior
+    from bayesreg.priors import GaussianPrior, LaplacePrior, Prior
 
-_KIND_OF_PRIOR = {"gaussian": "l2", "laplace": "l1"}
+# The terms of the penalty, each with the scale that sets its strength.
+_TERMS_OF_PRIOR = {
+    "gaussian": {"l2": "scale"},
+    "laplace": {"l1": "scale"},
+    "elasticnet": {"l2": "gaussian_scale", "l1": "laplace_scale"},
+}
 
 
 def penalty_for(
-    prior: GaussianPrior | LaplacePrior | FlatPrior,
+    prior: Prior,
     *,
     noise_scale: float | None = None,
     num_rows: int | None = None,
@@ -58,7 +65,7 @@ def penalty_for(
         The penalty; of strength 0 for a flat prior.
 
     Raises:
-        TypeError: If the prior is none of the three.
+        TypeError: If the prior is none of the four.
 
     Example:
         >>> from bayesreg import GaussianPrior
@@ -71,41 +78,41 @@ def penalty_for(
     kind = getattr(prior, "kind", None)
     if kind == "flat":
         return Penalty(convention=row.name)
-    if kind not in _KIND_OF_PRIOR:
-        raise TypeError(f"prior must be a GaussianPrior, a LaplacePrior or a FlatPrior, got {prior!r}")
-    term = _KIND_OF_PRIOR[kind]
-    strength = strength_from_scale(
-        term,
-        _scale_to_use(prior, prior_scale),
-        row.name,
-        relative_to_noise=bool(prior.relative_to_noise),
-        noise_scale=noise_scale,
-        num_rows=num_rows,
-        **knowledge,
-    )
-    return Penalty(**{term: strength}, centre=prior.loc, convention=row.name)
+    if kind not in _TERMS_OF_PRIOR:
+        raise TypeError(
+            f"prior must be a GaussianPrior, a LaplacePrior, an ElasticNetPrior or a FlatPrior, got {prior!r}"
+        )
+    given = {"noise_scale": noise_scale, "num_rows": num_rows, **knowledge}
+    strengths = {
+        term: strength_from_scale(
+            term, _scale_to_use(prior, name, prior_scale), row.name, relative_to_noise=bool(prior.relative_to_noise),
+            **given,
+        )
+        for term, name in _TERMS_OF_PRIOR[kind].items()
+    }  # fmt: skip
+    return Penalty(**strengths, centre=prior.loc, convention=row.name)
 
 
 def prior_for(
     penalty: Penalty, *, noise_scale: float | None = None, num_rows: int | None = None, **knowledge: Any
-) -> GaussianPrior | LaplacePrior | FlatPrior:
+) -> Prior:
     """The prior under which a penalised fit is the MAP.
 
     Args:
-        penalty: The penalty, an L2 or an L1 one.
+        penalty: The penalty.
         noise_scale: The standard deviation s of the noise: a number.
         num_rows: The number of rows n.
         **knowledge: What else the penalty's convention needs, named when missing: `target_scale` (the target's standard
             deviation, divisor n), `steps_per_epoch`.
 
     Returns:
-        A Gaussian prior for L2, a Laplace prior for L1 (neither relative to the noise), a flat one for strength 0.
-        Strengths of one a feature give scales of one a feature, a NumPy array.
+        A Gaussian prior for L2, a Laplace prior for L1, an elastic net's for both (none of them relative to the
+        noise), a flat one for strength 0. Strengths of one a feature give scales of one a feature, a NumPy array.
 
     Raises:
         TypeError: If it is not a Penalty.
-        ValueError: If knowledge is missing or not a number, the penalty has both terms, or some features have strength
-            0 and others do not.
+        ValueError: If knowledge is missing or not a number, or some features have strength 0 in a term and others do
+            not.
 
     Example:
         The prior behind weight_decay=3 in the deep-learning book's concise program:
@@ -115,35 +122,41 @@ def prior_for(
         0.00183
     """
     # Here and not above: priors need torch and Pyro, which take seconds to import, and penalties do not.
+    from bayesreg.elastic_net_prior import ElasticNetPrior
     from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior
 
     if not isinstance(penalty, Penalty):
         raise TypeError(f"penalty must be a Penalty, such as L2(0.1), got {penalty!r}")
     if penalty.kind == "none":
         return FlatPrior()
-    if penalty.kind == "elasticnet":
-        raise ValueError(
-            f"{penalty!r} has an L1 and an L2 term: its prior is proportional to a Gaussian times a Laplace density, "
-            "which is not among the priors offered (GaussianPrior, LaplacePrior, FlatPrior)"
+    scales = {}
+    for term, name in (("l2", "gaussian_scale"), ("l1", "laplace_scale")):
+        strength = getattr(penalty, term)
+        if not np.any(strength):
+            continue
+        if not np.all(strength):
+            zero = np.flatnonzero(np.asarray(strength) == 0).tolist()
+            raise ValueError(
+                f"features {zero} have {term.upper()} strength 0, a flat prior, and the others have not: "
+                "no single prior has scales for both; give them small positive strengths"
+            )
+        scales[name] = scale_from_strength(
+            term, strength, penalty.convention, noise_scale=noise_scale, num_rows=num_rows, **knowledge
         )
-    strength = penalty.strength
-    if not np.all(strength):
-        zero = np.flatnonzero(np.asarray(strength) == 0).tolist()
-        raise ValueError(
-            f"features {zero} have strength 0, a flat prior, and the others have not: "
-            "no single prior has scales for both; give them small positive strengths"
-        )
-    scale = scale_from_strength(
-        penalty.kind, strength, penalty.convention, noise_scale=noise_scale, num_rows=num_rows, **knowledge
-    )
-    return {"l2": GaussianPrior, "l1": LaplacePrior}[penalty.kind](scale=scale, loc=penalty.centre)
+    if len(scales) == 2:
+        return ElasticNetPrior(**scales, loc=penalty.centre)
+    ((name, scale),) = scales.items()
+    return {"gaussian_scale": GaussianPrior, "laplace_scale": LaplacePrior}[name](scale=scale, loc=penalty.centre)
 
 
-def _scale_to_use(prior: GaussianPrior | LaplacePrior, prior_scale: Any) -> float | np.ndarray:
+def _scale_to_use(
+    prior: GaussianPrior | LaplacePrior | ElasticNetPrior, name: str, prior_scale: Any
+) -> float | np.ndarray:
     """The numbers of a prior's scale: its own where known, those given where learned.
 
     Args:
         prior: The prior.
+        name: The attribute that is the scale.
         prior_scale: What the caller gave, or None.
 
     Returns:
@@ -155,7 +168,7 @@ def _scale_to_use(prior: GaussianPrior | LaplacePrior, prior_scale: Any) -> floa
     if not prior.scale_is_learned:
         if prior_scale is not None:
             raise ValueError(f"prior_scale= is the value of a learned scale, but that of {prior!r} is known")
-        return as_number_or_vector(prior.scale, "the scale of a prior")
+        return as_number_or_vector(getattr(prior, name), "the scale of a prior")
     if prior_scale is None:
         raise ValueError(f"the scale of {prior!r} is learned: give the value to use as prior_scale=")
     value = as_number_or_vector(prior_scale, "prior_scale")

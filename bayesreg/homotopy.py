@@ -23,8 +23,8 @@ from bayesreg.gram_active_set import GramActiveSet
 _STEEP = 1e-9
 # Violations smaller than this share of lambda_max are rounding.
 _VIOLATION = 1e-13
-# From this size of the set on, and this many knots between two strengths, pivoting is faster.
-_LARGE_SET, _MANY_KNOTS = 64, 4
+# From this size of the set on, and this many knots between two strengths, exchanges are faster.
+_LARGE_SET, _MANY_KNOTS = 400, 4
 _MOST_EXCHANGES = 12
 
 
@@ -40,25 +40,7 @@ def follow(gram: np.ndarray, correlation: np.ndarray, lambdas: np.ndarray, most_
     Returns:
         Weights ``(m, d)``, and how many of the strengths, from the first on, were reached.
     """
-    path = _Path(gram, correlation, min(most_active, correlation.shape[0]))
-    weights = np.zeros((lambdas.shape[0], correlation.shape[0]))
-    done = 0
-    while done < lambdas.shape[0]:
-        if path.prefers_jumps and path.jump_to(float(lambdas[done])):
-            path.set.write(weights[done : done + 1], lambdas[done : done + 1])
-            done += 1
-            continue
-        knot, event = path.next_knot()
-        reached = done
-        while reached < lambdas.shape[0] and lambdas[reached] >= knot:
-            reached += 1
-        if reached > done:
-            path.set.write(weights[done:reached], lambdas[done:reached])
-            path.arrived(reached - done)
-            done = reached
-        elif not path.cross(knot, event):
-            break
-    return weights, done
+    return PathFollower(gram, correlation, most_active).advance(lambdas)
 
 
 def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
@@ -78,7 +60,7 @@ def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray
     d = correlation.shape[0]
     weights = np.zeros((l1.shape[0], d))
     ridged, ridge = gram.copy(), 0.0
-    path = _Path(ridged, correlation, d)
+    path = PathFollower(ridged, correlation, d)
     for k in range(l1.shape[0]):
         path.set.add_to_diagonal(float(l2[k]) - ridge)
         ridge = float(l2[k])
@@ -86,35 +68,81 @@ def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray
             path.set.write(weights[k : k + 1], l1[k : k + 1])
         else:
             weights[k : k + 1] = follow(ridged, correlation, l1[k : k + 1], d)[0]
-            path = _Path(ridged, correlation, d)
+            path = PathFollower(ridged, correlation, d)
     return weights
 
 
-class _Path:
-    """Where on the path we are, with the active set there."""
+class PathFollower:
+    """Where on the path we are, with the active set there.
 
-    def __init__(self, gram: np.ndarray, correlation: np.ndarray, most_active: int):
-        self.set = GramActiveSet(gram, correlation, most_active)
-        self.position = float(np.abs(correlation).max(initial=0.0))  # lambda
-        self.tolerance = _VIOLATION * self.position
-        self.knots_left, self.knots_since = 50 * (correlation.shape[0] + 20), 0
+    Args:
+        gram: G ``(d, d)``, symmetric positive semidefinite, C-contiguous.
+        correlation: c ``(d,)``.
+        most_active: Largest active set.
+        weights: The solution ``(d,)`` at a strength where to start; None: lambda_max, where it is 0.
+        strength: That strength.
+    """
+
+    def __init__(
+        self,
+        gram: np.ndarray,
+        correlation: np.ndarray,
+        most_active: int,
+        weights: np.ndarray | None = None,
+        strength: float = 0.0,
+    ):
+        d = correlation.shape[0]
+        self.set = GramActiveSet(gram, correlation, min(most_active, d))
+        largest = float(np.abs(correlation).max(initial=0.0))
+        self.position = largest if weights is None else strength  # lambda
+        self.tolerance = _VIOLATION * largest
+        self.knots_left, self.knots_since = 50 * (d + 20), 0
         self.prefers_jumps = False
+        if weights is not None:
+            active = np.flatnonzero(weights)
+            self.set.exchange(np.empty(0, dtype=np.intp), active, np.sign(weights[active]))
+
+    def advance(self, lambdas: np.ndarray) -> tuple[np.ndarray, int]:
+        """Go down to given strengths.
+
+        Args:
+            lambdas: Strengths ``(m,)``, descending, none above where we are but by the first one's rounding.
+
+        Returns:
+            Weights ``(m, d)``, and how many of the strengths were reached.
+        """
+        weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
+        done = 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            while done < lambdas.shape[0]:
+                if self.prefers_jumps and self.jump_to(float(lambdas[done])):
+                    self.set.write(weights[done : done + 1], lambdas[done : done + 1])
+                    done += 1
+                    continue
+                knot, event = self.next_knot()
+                reached = done
+                while reached < lambdas.shape[0] and lambdas[reached] >= knot:
+                    reached += 1
+                if reached > done:
+                    self.set.write(weights[done:reached], lambdas[done:reached])
+                    self.arrived(reached - done)
+                    done = reached
+                elif not self.cross(knot, event):
+                    break
+        return weights, done
 
     def next_knot(self) -> tuple[float, int]:
         """Return the next knot's strength, and its event: a column j that enters, or -1 - i where place i leaves."""
         active, k = self.set, self.set.size
-        above, below = 1.0 - active.q, 1.0 + active.q
-        with np.errstate(divide="ignore", invalid="ignore"):
-            upper = np.where(above > _STEEP, active.p / above, -1.0)
-            lower = np.where(below > _STEEP, -active.p / below, -1.0)
-        entering = np.where(active.outside, np.maximum(upper, lower), -1.0)
+        # Only the side on which the constant part lies can be reached at a positive lambda.
+        room = 1.0 - np.sign(active.p) * active.q
+        entering = np.where((room > _STEEP) & active.outside, np.abs(active.p) / room, -1.0)
         event = int(entering.argmax())
         knot = float(entering[event])
         if k:
-            signs, constant = active.signs[:k], active.constant[:k]
-            slope = -signs * active.slope[:k]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                leaving = np.where(slope > _STEEP * np.abs(constant), signs * -constant / slope, -1.0)
+            constant, slope = active.constant[:k], active.slope[:k]
+            shrinks = active.signs[:k] * slope < -_STEEP * np.abs(constant)
+            leaving = np.where(shrinks, constant / slope, -1.0)
             place = int(leaving.argmax())
             if leaving[place] >= knot:
                 knot, event = float(leaving[place]), -1 - place

@@ -160,8 +160,9 @@ def _summaries(
         return chains.in_given_units(torch.stack([quantile(chains.ascending[0], end) for end in ends], -1))
 
     independent = ENGINES[engine].independent
-    # The noise is judged with the weights.
-    columns = torch.cat([weights, noise.unsqueeze(-1)], -1) if noise.ndim and not independent else weights
+    # The size of all weights, which the evidence needs, and the noise are judged with the weights.
+    columns = [weights, weights.abs().sum(-1, keepdim=True)]
+    columns = torch.cat([*columns, noise.unsqueeze(-1)] if noise.ndim and not independent else columns, -1)
     of_chains = () if independent else (Chains.mcse_mean, Chains.ess_bulk, Chains.ess_tail)
     mean, sd, bounds, *judged = diagnose(columns, Chains.mean, Chains.sd, quantiles, *of_chains)
     found = {"mean": mean, "sd": sd, "lower": bounds[:, 0], "median": bounds[:, 1], "upper": bounds[:, 2]}
@@ -172,7 +173,9 @@ def _summaries(
     else:
         found["mcse_mean"], bulk, tail = judged
         ess = torch.minimum(bulk, tail).amin()
-    found = {name: values[: weights.shape[-1]] for name, values in found.items()}
+    d = weights.shape[-1]
+    size = {"l1_norm": found["mean"][d], "mcse_l1_norm": found["mcse_mean"][d]}
+    found = {name: values[:d] for name, values in found.items()} | size
     if wanted.within is not None:
         found["probability_near_zero"] = (weights.abs() <= wanted.within).double().mean((0, 1))
     log_evidence = math.nan if result is None or result.log_evidence is None else result.log_evidence

@@ -16,12 +16,16 @@ import numpy as np
 
 from bayesreg.centred_design import CentredDesign
 from bayesreg.duality import PenalisedPoint, duality_gap
-from bayesreg.homotopy import follow, follow_elastic_net
+from bayesreg.homotopy import PathFollower, follow, follow_elastic_net
 from bayesreg.inference.active_set import minimise_absolute_penalty
 
 LARGEST_GAP = 1e-10
 # Columns of the working set, by rows, to begin with.
 _WORKING_SET = 3
+# Fewer columns than this are all taken.
+_MANY_COLUMNS = 1000
+# Strengths between two looks at the columns outside.
+_STRENGTHS_AT_ONCE = 20
 # A column outside the working set violates its condition where its correlation is larger than lambda by this share.
 _VIOLATION = 1e-9
 
@@ -127,27 +131,43 @@ def _careful_gap(design: CentredDesign, weights: np.ndarray, l1: float, l2: floa
 def _on_gram(design: CentredDesign, correlations: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
     """Return weights `(m, d)`, from a working set of columns where they are far more than the rows."""
     d, n = design.num_features, design.num_rows
-    if d <= 2 * _WORKING_SET * n:
-        return _follow(design.gram(), correlations, l1, l2, n)
     size = _WORKING_SET * n
-    columns = np.sort(np.argpartition(-np.abs(correlations), size)[:size])
-    while True:
-        weights = np.zeros((l1.shape[0], d))
-        weights[:, columns] = _follow(design.gram(columns), correlations[columns], l1, l2, n)
-        excess = np.abs(design.residuals(weights)[1]) - l1[:, None] * (1.0 + _VIOLATION)
-        excess[:, columns] = -1.0
-        violations = excess.max(axis=0)
-        violating = np.flatnonzero(violations > 0.0)
-        if not violating.size:
-            return weights
-        worst = violating[np.argsort(-violations[violating])[:size]]
-        columns = np.sort(np.concatenate([columns, worst]))
+    if d <= max(2 * size, _MANY_COLUMNS):
+        return _follow(design.gram(), correlations, l1, l2, n)
+    columns = np.argpartition(-np.abs(correlations), size)[:size]
+    gram = design.gram(columns)
+    weights, done = np.zeros((l1.shape[0], d)), 0
+    path = None
+    while done < l1.shape[0]:
+        part = slice(done, l1.shape[0] if l2.any() else done + _STRENGTHS_AT_ONCE)
+        weights[part] = 0.0
+        if l2.any():
+            weights[part, columns] = follow_elastic_net(gram, correlations[columns], l1, l2)
+        else:
+            if path is None:
+                start = (weights[done - 1, columns], float(l1[done - 1])) if done else ()
+                path = PathFollower(gram, correlations[columns], n, *start)
+            weights[part, columns], reached = path.advance(l1[part])
+            if reached < len(l1[part]):
+                return weights  # the gaps say from where on
+        sizes = (np.abs(design.residuals(weights[part])[1]) / l1[part, None]).max(axis=0)
+        sizes[columns] = 0.0
+        if not sizes.max() > 1.0 + _VIOLATION:
+            done += len(l1[part])
+            continue
+        # Those that violate, and those that will next.
+        more = np.argpartition(-sizes, n)[:n]
+        more = more[sizes[more] > 0.0]
+        between = design.gram(columns, more)
+        gram = np.block([[gram, between], [between.T, design.gram(more)]])
+        columns, path = np.concatenate([columns, more]), None
+    return weights
 
 
 def _follow(gram: np.ndarray, correlations: np.ndarray, l1: np.ndarray, l2: np.ndarray, num_rows: int) -> np.ndarray:
     if l2.any():
         return follow_elastic_net(gram, correlations, l1, l2)
-    weights, done = follow(gram, correlations, l1, min(num_rows, correlations.shape[0]))
+    weights, done = follow(gram, correlations, l1, num_rows)
     if done:
         weights[done:] = weights[done - 1]  # where to start from
     return weights

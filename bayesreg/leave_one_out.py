@@ -39,7 +39,7 @@ class LeaveOneOut:
         loss: Mean of half the squared leave-one-out residual, `(m,)`.
         errors: Half the squared leave-one-out residuals at the best strength, `(n,)`.
         elpd: The expected log predictive density there, exactly, the sum over rows; None but for l2.
-        psis_elpd: The same by Pareto-smoothed importance sampling; None for an elastic net, or too many rows.
+        psis_elpd: The same by Pareto-smoothed importance sampling; None where it was not made.
         psis_standard_error: Its standard error over rows.
         psis_khat: The diagnostic k of each row, `(n,)`; above 0.7 its term is not to be trusted.
     """
@@ -110,11 +110,11 @@ def with_importance_sampling(curve: LeaveOneOut, path: Path, data: RegressionDat
         seed: Seeds the draws.
 
     Returns:
-        The losses with it; without it where the prior is that of an elastic net, there are too many rows, or the noise
-        scale is neither given nor can be estimated.
+        The losses with it; without it where there are too many rows, or the noise scale is neither given nor can be
+        estimated.
     """
     noise = _noise_scale(path)
-    if noise is None or path.kind == "elasticnet" or data.num_rows > _MOST_ROWS:
+    if noise is None or data.num_rows > _MOST_ROWS:
         return curve
     density = None
     if path.kind == "l2":

@@ -16,7 +16,7 @@ import torch
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.isolation import isolated
 from bayesreg.moments import Moments, as_moments
-from bayesreg.priors import FlatPrior, GaussianPrior, LaplacePrior, Prior, prior_from_dict
+from bayesreg.priors import FlatPrior, Prior, prior_from_dict
 from bayesreg.scales import (
     LearnedScale,
     Scale,
@@ -39,7 +39,7 @@ class LinearRegression:
         learned].
 
     Args:
-        prior: `GaussianPrior`, `LaplacePrior` or `FlatPrior` of the weights.
+        prior: `GaussianPrior`, `LaplacePrior`, `ElasticNetPrior` or `FlatPrior` of the weights.
         noise_scale: The noise's standard deviation s, in the units of the target: a number (known) or a Pyro
             distribution on the positive reals (learned), such as ``dist.HalfNormal(1.0)``; a flat one is
             ``dist.HalfNormal(1.0).mask(False)``.
@@ -61,10 +61,10 @@ class LinearRegression:
     intercept: bool = True
 
     def __post_init__(self):
-        if not isinstance(self.prior, GaussianPrior | LaplacePrior | FlatPrior):
+        if not isinstance(self.prior, Prior):
             raise TypeError(
-                "LinearRegression(prior=...) must be a GaussianPrior, a LaplacePrior or a FlatPrior, "
-                f"got {self.prior!r}"
+                "LinearRegression(prior=...) must be a GaussianPrior, a LaplacePrior, an ElasticNetPrior or a "
+                f"FlatPrior, got {self.prior!r}"
             )
         if not isinstance(self.intercept, bool | np.bool_):
             raise TypeError(f"LinearRegression(intercept=...) must be True or False, got {self.intercept!r}")
@@ -112,7 +112,7 @@ class LinearRegression:
             noise = check_scale(noise_scale, "noise_scale", vector=False)
         if prior_scale is not None:
             if not prior.scale_is_learned:
-                raise ValueError(f"prior_scale={prior_scale} was given, but the prior's scale is known: {prior.scale}")
+                raise ValueError(f"prior_scale={prior_scale} was given, but the prior's scale is known: {prior!r}")
             value = check_scale(prior_scale, "prior_scale", vector=False)
             prior = type(prior)(value, prior.loc, prior.relative_to_noise)
         return LinearRegression(prior, noise, self.intercept)

@@ -1,4 +1,4 @@
-"""Where chains start under a Laplace prior: at the modes of a learned noise scale, the weights integrated out.
+"""Where chains start under a prior with a kink: at the modes of a learned noise scale, the weights integrated out.
 
 A Laplace prior in conflict with the data leaves two explanations, a small noise with the weights where the data want
 them, and a large one with the weights where the prior does; each may be a mode of its own that no chain leaves. Which
@@ -10,7 +10,9 @@ The bound. With z = (w - m) / D = t x as in `bayesreg.inference.scale_mixture`, 
     exp(-|x_j|) / 2 >= sqrt(2 pi v_j) / 2 exp(-v_j / 2) Normal(x_j; 0, v_j),
 
 with equality at |x_j| = v_j. So log p(y | s, t) >= F(s, v) = log p(y | s, t, v) + sum_j [log(2 pi v_j) - v_j] / 2 -
-d log 2, within 0.28 nats a weight at the best v, which is v_j^2 = E x_j^2. From noise scales between the residual and
+d log 2, within 0.28 nats a weight at the best v, which is v_j^2 = E x_j^2. An elastic net, exp(-a_j |x_j| - q_j x_j^2 /
+2) / Z_j (`bayesreg.prior_shapes`), has the variances V_j = 1 / (a_j^2 / v_j + q_j), so that F has sum_j [log(2 pi V_j)
+- v_j - 2 log Z_j] / 2, and v_j^2 = a_j^2 E x_j^2. From noise scales between the residual and
 the spread of the target, turns of that step and of the best s given the moments of x (an EM algorithm) climb to the
 modes.
 
@@ -33,6 +35,7 @@ from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
     from bayesreg.evidence import EvidenceSpectrum
+    from bayesreg.prior_shapes import PriorShape
 
 # Noise scales to climb from, down to this share of the target's spread, and the most steps of a climb.
 _CLIMBS, _SMALLEST_SHARE, _MOST_STEPS = 4, 1e-3, 60
@@ -69,12 +72,18 @@ class NoiseMode:
 
 @one_thread()
 def noise_modes(
-    spectrum: EvidenceSpectrum, learned: LearnedScale, log_noise: float, factor: float, relative_to_noise: bool
+    spectrum: EvidenceSpectrum,
+    shape: PriorShape,
+    learned: LearnedScale,
+    log_noise: float,
+    factor: float,
+    relative_to_noise: bool,
 ) -> list[NoiseMode]:
-    """Find the modes of the noise scale under a Laplace prior.
+    """Find the modes of the noise scale under a prior with a kink.
 
     Args:
         spectrum: The data.
+        shape: The prior's density in units of its scale.
         learned: The prior of the noise scale.
         log_noise: log s of a good guess, to climb from beside others.
         factor: t, or t / s where the prior is relative to the noise.
@@ -87,7 +96,7 @@ def noise_modes(
     spare = spectrum.degrees_of_freedom - spectrum.rank
     if math.exp(2.0 * log_noise) * spare < _NO_CONFLICT**2 * spectrum.residual:
         return []
-    climb = _Climb(spectrum, learned, factor, relative_to_noise)
+    climb = _Climb(spectrum, shape, learned, factor, relative_to_noise)
     if climb.total <= 0.0:  # nothing is seen of the noise: one row, or a constant target
         return []
     spread = math.sqrt(climb.total / max(spectrum.degrees_of_freedom, 1))
@@ -110,7 +119,15 @@ def noise_modes(
 class _Climb:
     """The EM algorithm for one posterior, on the CPU: small steps, one after the other."""
 
-    def __init__(self, spectrum: EvidenceSpectrum, learned: LearnedScale, factor: float, relative_to_noise: bool):
+    def __init__(
+        self,
+        spectrum: EvidenceSpectrum,
+        shape: PriorShape,
+        learned: LearnedScale,
+        factor: float,
+        relative_to_noise: bool,
+    ):
+        self._shape = shape
         values, basis, projections, location, scales = (
             tensor.cpu().numpy()
             for tensor in (
@@ -134,11 +151,11 @@ class _Climb:
 
     def from_noise(self, log_noise: float) -> NoiseMode:
         """Climb from a noise scale."""
-        variances, mean = np.ones_like(self._scales), np.zeros_like(self._scales)
+        mixing, mean = np.ones_like(self._scales), np.zeros_like(self._scales)
         best, bound = 0, -math.inf
         for step in range(_MOST_STEPS):
-            mean, second, misfit, bound = self._moments(log_noise, self._log_scale(log_noise), variances)
-            variances = np.maximum(np.sqrt(second), np.finfo(second.dtype).tiny)
+            mean, second, misfit, bound = self._moments(log_noise, self._log_scale(log_noise), mixing)
+            mixing = self._best_mixing(second)
             if step < _STEPS_AT_FIRST:
                 continue
             best = int(self._log_posterior(*misfit).argmax())
@@ -156,20 +173,25 @@ class _Climb:
 
     def _height(self, log_noise: float) -> float:
         """Return F plus the log prior density at a noise scale that is held."""
-        variances, bound = np.ones_like(self._scales), -math.inf
+        mixing, bound = np.ones_like(self._scales), -math.inf
         for _ in range(_STEPS_AT_FIRST + 1):
-            _, second, _, bound = self._moments(log_noise, self._log_scale(log_noise), variances)
-            variances = np.maximum(np.sqrt(second), np.finfo(second.dtype).tiny)
+            _, second, _, bound = self._moments(log_noise, self._log_scale(log_noise), mixing)
+            mixing = self._best_mixing(second)
         return bound + float(self._log_prior[np.abs(self._log_noises - log_noise).argmin()])
 
     def _log_scale(self, log_noise: float | np.ndarray) -> float | np.ndarray:
         return self._log_factor + (log_noise if self._relative else 0.0 * log_noise)
 
+    def _best_mixing(self, second: np.ndarray) -> np.ndarray:
+        """Return v given E x^2."""
+        return np.maximum(self._shape.absolute * np.sqrt(second), np.finfo(second.dtype).tiny)
+
     def _moments(
-        self, log_noise: float, log_scale: float, variances: np.ndarray
+        self, log_noise: float, log_scale: float, mixing: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, tuple[float, float], float]:
         """Return E x, E x^2, (c'G E x, E |G x|^2) and F at s, t and v."""
         design, rank = self._design, self._rank
+        variances = 1.0 / (np.square(self._shape.absolute) / mixing + self._shape.square)
         ratio = math.exp(2.0 * (log_noise - log_scale))
         scaled = design * variances
         matrix = scaled @ design.T
@@ -189,7 +211,7 @@ class _Climb:
             -(self._degrees - rank) * log_noise - rank * log_scale - 0.5 * self._residual * math.exp(-2.0 * log_noise)
         )
         bound -= float(np.log(factor.diagonal()).sum()) + 0.5 * float(fitted @ fitted)
-        bound += 0.5 * float((np.log(variances) - variances).sum())
+        bound += 0.5 * float((np.log(variances) - mixing).sum())
         return mean, second, (float(self._projections @ seen), float(seen @ seen) + trace), bound
 
     def _log_posterior(self, across: float, square: float) -> np.ndarray:

@@ -29,7 +29,7 @@ from bayesreg.strengths import scale_from_strength
 from bayesreg.threads import one_thread
 from bayesreg.warnings import ConvergenceWarning
 
-# From this many columns on, matrices are so large that the BLAS's threads pay.
+# From this many rows and columns on, matrices are so large that the BLAS's threads pay.
 _LARGE = 1000
 
 
@@ -342,7 +342,7 @@ def path(
 def fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     """Return the fits at strengths in any order, as arrays."""
     # Small operations, for which the BLAS's threads wait, and long ones over large matrices.
-    with one_thread() if design.num_features < _LARGE else nullcontext():
+    with one_thread() if min(design.num_features, design.num_rows) < _LARGE else nullcontext():
         return _fit_all(design, kind, lambdas, l1_ratio)
 
 

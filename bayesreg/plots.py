@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from bayesreg.arrays import as_float64
@@ -29,6 +28,7 @@ from bayesreg.plot_parts import (
     legend_above,
     weight_unit,
 )
+from bayesreg.prior_plots import plot_prior_and_penalty
 from bayesreg.training_plots import plot_sgd_trajectories, plot_training
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from bayesreg.inference.map import MapEstimate
     from bayesreg.posterior import Posterior
-    from bayesreg.priors import GaussianPrior, LaplacePrior
     from bayesreg.training import TrainingRun
 
 __all__ = [
@@ -87,7 +86,7 @@ def plot_posterior_intervals(
         ValueError: Weights of another length, or in other units than the draws.
 
     Example:
-        >>> import bayesreg as br
+        >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> data = br.load_diabetes().standardized()
         >>> model = br.LinearRegression(br.GaussianPrior(0.1), 0.7)
         >>> ax = plot_posterior_intervals(br.sample(model, data, draws=100), br.map_estimate(model, data))
@@ -170,6 +169,7 @@ def plot_map_against_fit(
         ValueError: The two differ in length or in units.
 
     Example:
+        >>> import matplotlib.pyplot as plt
         >>> ax = plot_map_against_fit([0.0, 1.0, 2.0], [0.0, 1.0, 2.5])
         >>> print(ax.texts[-1].get_text())
         largest difference 0.5 (w2)
@@ -197,75 +197,6 @@ def plot_map_against_fit(
     units = " (standard units)" if getattr(map_estimate, "transform", None) is not None else ""
     ax.set(xlabel=f"weight of the MAP{units}", ylabel=f"weight of the penalised fit{units}")
     return ax
-
-
-def plot_prior_and_penalty(
-    prior: GaussianPrior | LaplacePrior, ax: Sequence[Axes] | None = None, *, noise_scale: float, num_rows: int
-) -> np.ndarray:
-    """Draw the density of a prior beside the penalty that it is.
-
-    Left, p(w). Right, as a line, lambda R(w) of J(w) = |y - Xw - b|^2 / (2 n) + lambda R(w), and on it, as dots
-    computed from the density alone, (s^2 / n) (log p(m) - log p(w)).
-
-    Args:
-        prior: A prior with a single known scale.
-        ax: Two axes.
-        noise_scale: The noise scale s.
-        num_rows: The number n of rows.
-
-    Returns:
-        Array of the two axes.
-
-    Raises:
-        ValueError: The prior has no single known scale, or ``ax`` is not two axes.
-
-    Example:
-        >>> from bayesreg import LaplacePrior
-        >>> left, right = plot_prior_and_penalty(LaplacePrior(0.25), noise_scale=0.7, num_rows=442)
-        >>> right.get_title(loc="left")
-        'Its penalty, λ = s²/(n b) = 0.00443  (n = 442, s = 0.7)'
-        >>> plt.close(left.figure)
-    """
-    import torch
-
-    from bayesreg.conventions import penalty_for
-
-    if prior.kind == "flat" or prior.scale_is_learned or np.size(prior.scale) * np.size(prior.loc) != 1:
-        raise ValueError(f"prior must be a GaussianPrior or LaplacePrior of one known scale, got {prior!r}")
-    if ax is None:
-        _, ax = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained", sharex=True)
-    if np.size(ax) != 2:
-        raise ValueError(f"ax must be two axes, for the density and for the penalty, got {np.size(ax)}")
-    left, right = (axes_or_new(one, (0.0, 0.0)) for one in np.ravel(ax))
-    penalty = penalty_for(prior, noise_scale=noise_scale, num_rows=num_rows)
-    loc = float(prior.locations(1)[0])
-    scale = float(prior.scales(1)[0]) * (noise_scale if prior.relative_to_noise else 1.0)
-    weights = loc + scale * np.linspace(-4.0, 4.0, 401)
-
-    def log_density(values: np.ndarray) -> np.ndarray:
-        deviation = torch.from_numpy(values - loc)[:, None]
-        return prior.log_density(deviation, torch.full_like(deviation, scale)).numpy()
-
-    left.plot(weights, np.exp(log_density(weights)), color=BLUE, linewidth=2.0)
-    left.fill_between(weights, np.exp(log_density(weights)), color=BLUE, alpha=0.15, linewidth=0)
-    gaussian = prior.kind == "gaussian"
-    letter, power = ("t", "²") if gaussian else ("b", "")
-    left.set(xlabel="weight w", ylabel="prior density p(w)", ylim=(0.0, None))
-    left.set_title(f"{prior.kind.capitalize()} prior, scale {letter} = {scale:.3g}", loc="left", fontsize=10)
-
-    penalty_values = np.array([penalty.value(np.array([weight])) for weight in weights])
-    away = "w" if loc == 0 else f"w − {loc:g}" if loc > 0 else f"w + {-loc:g}"
-    words = "λ " + ("w²/2" if gaussian and loc == 0 else f"({away})²/2" if gaussian else f"|{away}|")
-    right.plot(weights, penalty_values, color=VERMILLION, linewidth=2.0, label=words)
-    dots = weights[::25]
-    by_density = noise_scale**2 / num_rows * (log_density(np.array([loc])) - log_density(dots))
-    words = f"(s²/n) (log p({loc:g}) − log p(w))"
-    right.plot(dots, by_density, "o", color=BLUE, markersize=4.5, label=words, clip_on=False)
-    right.set(xlabel="weight w", ylabel="penalty on the mean of (y − ŷ)²/2", ylim=(0.0, None))
-    strength = f"λ = s²/(n {letter}{power}) = {float(penalty.strength):.3g}"
-    right.set_title(f"Its penalty, {strength}  (n = {num_rows:,}, s = {noise_scale:.3g})", loc="left", fontsize=10)
-    right.legend(frameon=False, fontsize=9, loc="upper center")
-    return np.array([left, right])
 
 
 def _weights_of(fit: Any, argument: str, posterior: Posterior) -> np.ndarray:

@@ -62,6 +62,8 @@ class PosteriorPath:
         ess: The smallest effective sample size, of bulk and tails, at each point ``(k,)``, chains that differ counted
             against it; None where no draws were made.
         mcse_mean: The Monte Carlo standard errors of the means ``(k, d)``; None likewise.
+        l1_norm: The posterior mean of |w|_1 ``(k,)``; None under a Gaussian prior.
+        mcse_l1_norm: Its Monte Carlo standard error ``(k,)``; None likewise.
         interval: The bands' probability.
         within: The distances from zero ``(d,)``, or None.
         feature_names: The names of the features.
@@ -82,6 +84,8 @@ class PosteriorPath:
     engines: tuple[str, ...]
     ess: torch.Tensor | None
     mcse_mean: torch.Tensor | None
+    l1_norm: torch.Tensor | None
+    mcse_l1_norm: torch.Tensor | None
     interval: float
     within: torch.Tensor | None
     feature_names: tuple[str, ...]
@@ -208,7 +212,7 @@ def posterior_path(
         else:
             found = laplace_path(grid, draws, interval, distances, seed, progress)
         found["mode"] = found["mean"].clone() if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)
-    nothing = dict.fromkeys(("probability_near_zero", "ess", "mcse_mean"))
+    nothing = dict.fromkeys(("probability_near_zero", "ess", "mcse_mean", "l1_norm", "mcse_l1_norm"))
     return PosteriorPath(
         kind=kind,
         prior_scales=torch.from_numpy(scales.copy()),

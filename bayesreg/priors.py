@@ -1,4 +1,4 @@
-"""Priors of the weights: Gaussian, Laplace and flat.
+"""Priors of the weights: Gaussian, Laplace and flat; their product, the elastic net, is `bayesreg.elastic_net_prior`.
 
 Each knows its Pyro site, its log density with gradient, its curvature, and nothing of data or of penalties. A prior's
 *effective* scale is the scale given, times the noise scale where ``relative_to_noise`` (Park & Casella, The Bayesian
@@ -8,14 +8,26 @@ Lasso, JASA 2008).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pyro.distributions as dist
 import torch
 
-from bayesreg.scales import Scale, as_numbers, check_scale, describe_scale, is_learned, scale_from_dict, scale_to_dict
+from bayesreg.elastic_net_prior import ElasticNetPrior
+from bayesreg.prior_shapes import PriorShape
+from bayesreg.scales import (
+    Scale,
+    check_location,
+    check_relative_to_noise,
+    check_scale,
+    describe_scale,
+    is_learned,
+    one_a_feature,
+    scale_from_dict,
+    scale_to_dict,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,22 +39,19 @@ class _ScaledPrior:
     relative_to_noise: bool = False
 
     kind: ClassVar[str]
+    words: ClassVar[str]
+    has_kink: ClassVar[bool]
 
     def __post_init__(self):
         name = type(self).__name__
         scale = check_scale(self.scale, f"{name}(scale=...)")
         object.__setattr__(self, "_working_scale", scale)
-        loc = as_numbers(self.loc, f"{name}(loc=...)", "a finite number or a vector of them (one a feature)")
-        if loc.ndim > 1 or loc.size == 0 or not np.isfinite(loc).all():
-            raise ValueError(
-                f"{name}(loc=...) must be a finite number or a vector of them (one a feature), got {self.loc!r}"
-            )
-        object.__setattr__(self, "_working_loc", loc)
+        loc = check_location(self.loc, f"{name}(loc=...)")
+        object.__setattr__(self, "_working_loc", np.asarray(loc))
         # What is read back is not the caller's array, which can change later.
         object.__setattr__(self, "scale", self.scale if is_learned(scale) else scale)
-        object.__setattr__(self, "loc", loc if loc.ndim else float(loc))
-        if not isinstance(self.relative_to_noise, bool | np.bool_):
-            raise TypeError(f"{name}(relative_to_noise=...) must be True or False, got {self.relative_to_noise!r}")
+        object.__setattr__(self, "loc", loc)
+        check_relative_to_noise(self.relative_to_noise, f"{name}(relative_to_noise=...)")
 
     def __reduce__(self):
         # Through the constructor: an array unpickled or copied by itself can be written to.
@@ -84,7 +93,7 @@ class _ScaledPrior:
         """
         if self.scale_is_learned:
             return np.ones(num_features)
-        return _one_a_feature(self._working_scale, num_features, f"{type(self).__name__}(scale=...)")
+        return one_a_feature(self._working_scale, num_features, f"{type(self).__name__}(scale=...)")
 
     def locations(self, num_features: int) -> np.ndarray:
         """Return the location of each feature, ``(d,)``.
@@ -98,7 +107,11 @@ class _ScaledPrior:
         Raises:
             ValueError: A vector ``loc`` of another length.
         """
-        return _one_a_feature(self._working_loc, num_features, f"{type(self).__name__}(loc=...)")
+        return one_a_feature(self._working_loc, num_features, f"{type(self).__name__}(loc=...)")
+
+    def rescaled(self, scales: np.ndarray, loc: np.ndarray) -> _ScaledPrior:
+        """Return the prior of other known scales and locations ``(d,)``."""
+        return type(self)(scales, loc, self.relative_to_noise)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prior in the words of JSON and TOML."""
@@ -127,6 +140,13 @@ class GaussianPrior(_ScaledPrior):
     """
 
     kind: ClassVar[str] = "gaussian"
+    words: ClassVar[str] = "a Gaussian prior"
+    has_kink: ClassVar[bool] = False
+
+    def shape(self, num_features: int) -> PriorShape:
+        """Return the density in units of the scale, ``(d,)`` each."""
+        ones = np.ones(num_features)
+        return PriorShape(0.0 * ones, ones, 0.5 * math.log(2 * math.pi) * ones)
 
     def distribution(self, scale: torch.Tensor, loc: torch.Tensor) -> dist.Distribution:
         """Return the Pyro distribution of each weight, at effective scales and locations ``(..., d)``."""
@@ -180,6 +200,13 @@ class LaplacePrior(_ScaledPrior):
     """
 
     kind: ClassVar[str] = "laplace"
+    words: ClassVar[str] = "a Laplace prior"
+    has_kink: ClassVar[bool] = True
+
+    def shape(self, num_features: int) -> PriorShape:
+        """Return the density in units of the scale, ``(d,)`` each."""
+        ones = np.ones(num_features)
+        return PriorShape(ones, 0.0 * ones, math.log(2.0) * ones)
 
     def distribution(self, scale: torch.Tensor, loc: torch.Tensor) -> dist.Distribution:
         """Return the Pyro distribution of each weight, at effective scales and locations ``(..., d)``."""
@@ -225,6 +252,8 @@ class FlatPrior:
     """
 
     kind: ClassVar[str] = "flat"
+    words: ClassVar[str] = "a flat prior"
+    has_kink: ClassVar[bool] = False
     scale = None
     loc = 0.0
     relative_to_noise = False
@@ -240,6 +269,10 @@ class FlatPrior:
     def locations(self, num_features: int) -> np.ndarray:
         """Return zeros: a flat prior has no location."""
         return np.zeros(num_features)
+
+    def shape(self, num_features: int) -> PriorShape:
+        """Return zeros: a flat prior's log density is 0."""
+        return PriorShape(np.zeros(num_features), np.zeros(num_features), np.zeros(num_features))
 
     def distribution(self, scale: torch.Tensor, loc: torch.Tensor) -> dist.Distribution:
         """Return a Pyro distribution that can be drawn from and adds 0 to the log density."""
@@ -269,41 +302,34 @@ class FlatPrior:
         return {"kind": "flat"}
 
 
-Prior = GaussianPrior | LaplacePrior | FlatPrior
-PRIORS = {"gaussian": GaussianPrior, "laplace": LaplacePrior, "flat": FlatPrior}
+Prior = GaussianPrior | LaplacePrior | ElasticNetPrior | FlatPrior
+PRIORS = {"gaussian": GaussianPrior, "laplace": LaplacePrior, "elasticnet": ElasticNetPrior, "flat": FlatPrior}
 
 
 def prior_from_dict(table: dict[str, Any]) -> Prior:
     """Read a prior written by ``prior.to_dict()``.
 
     Args:
-        table: ``{"kind": "gaussian" | "laplace", "scale": ..., "loc": ..., "relative_to_noise": ...}`` or ``{"kind":
-            "flat"}``.
+        table: ``{"kind": "gaussian" | "laplace", "scale": ..., "loc": ..., "relative_to_noise": ...}``, ``{"kind":
+            "elasticnet", "gaussian_scale": ..., "laplace_scale": ..., ...}`` or ``{"kind": "flat"}``.
 
     Returns:
         The prior.
 
     Raises:
-        ValueError: An unknown kind or key.
+        ValueError: An unknown kind or key, or a scale that is missing.
     """
     table = dict(table)
     kind = table.pop("kind", None)
     if kind not in PRIORS:
         raise ValueError(f"prior: kind must be one of {', '.join(PRIORS)}, got {kind!r}")
-    accepted = set() if kind == "flat" else {"scale", "loc", "relative_to_noise"}
+    parts = fields(PRIORS[kind]) if is_dataclass(PRIORS[kind]) else ()
+    accepted, needed = {part.name for part in parts}, [part.name for part in parts if part.default is MISSING]
     unknown = sorted(set(table) - accepted)
     if unknown:
         raise ValueError(f"prior: {kind} takes {', '.join(sorted(accepted)) or 'nothing'}, got {', '.join(unknown)}")
-    if kind == "flat":
-        return FlatPrior()
-    if "scale" not in table:
-        raise ValueError(f"prior: {kind} needs scale")
-    table["scale"] = scale_from_dict(table["scale"], "prior scale")
+    for name in needed:
+        if name not in table:
+            raise ValueError(f"prior: {kind} needs {name}")
+        table[name] = scale_from_dict(table[name], f"prior {name}")
     return PRIORS[kind](**table)
-
-
-def _one_a_feature(values: float | np.ndarray, num_features: int, argument: str) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim == 1 and values.shape[0] != num_features:
-        raise ValueError(f"{argument} has {values.shape[0]} entries, but the data have {num_features} features")
-    return np.broadcast_to(values, (num_features,)).copy()

@@ -59,8 +59,9 @@ def sample(
     The engines, and when ``"auto"`` takes them, the first that can:
 
     - ``"exact"``: independent draws in closed form; always, for a Gaussian and a flat prior.
-    - ``"rejection"``: independent draws under a Laplace prior, from the Gaussian envelope that the MAP's certificate
-      gives; where it keeps at least one proposal in 50, that is, where the data say more than the prior.
+    - ``"rejection"``: independent draws under a Laplace or an elastic net prior, from the Gaussian envelope that the
+      MAP's certificate gives; where it keeps at least one proposal in 50, that is, where the data say more than the
+      prior.
     - ``"hmc"``: many chains with jittered trajectories, the rest where the weights are well determined, and so is the
       prior scale if it is learned.
     - ``"gibbs"``: two blocks with the scales collapsed, for what is left: fewer rows than features, or nearly.
@@ -204,17 +205,18 @@ def candidates(target: Target) -> Iterator[tuple[str, str]]:
     Yields:
         The name of an engine, and the reason.
     """
-    if target.model.prior.kind != "laplace":
+    prior = target.model.prior
+    if not prior.has_kink:
         yield "exact", "auto: independent draws from the exact posterior, which a Gaussian or a flat prior has"
         return
-    yield "rejection", "auto: independent draws, since the data say more than the Laplace prior"
+    yield "rejection", "auto: independent draws, since the data say more than the prior"
     spectrum = target.spectrum
     if spectrum.rank < spectrum.num_features or spectrum.degrees_of_freedom < 2 * spectrum.num_features:
-        yield "gibbs", "auto: a Laplace prior with too few rows to determine the weights"
+        yield "gibbs", f"auto: {prior.words} with too few rows to determine the weights"
     elif "prior_scale" in target.learned_scales and target.prior_scale_spread() > _LARGEST_SPREAD:
         yield "gibbs", "auto: a Laplace prior whose learned scale the data leave open"
     else:
-        yield "hmc", "auto: a Laplace prior, with rows enough to determine the weights"
+        yield "hmc", f"auto: {prior.words}, with rows enough to determine the weights"
 
 
 def _check_options(run: Any, name: str, options: dict[str, Any]) -> None:

@@ -97,6 +97,61 @@ def as_numbers(value: Any, argument: str, wanted: str) -> np.ndarray:
     return array
 
 
+def check_location(loc: Any, argument: str) -> float | np.ndarray:
+    """Return the location of a prior in its working form, or say what is wrong with it.
+
+    Args:
+        loc: A finite number, or a vector of them (one a feature).
+        argument: What the error messages call it, such as ``GaussianPrior(loc=...)``.
+
+    Returns:
+        A float, or a read-only float64 array ``(d,)``.
+
+    Raises:
+        ValueError: A number that is not finite, or an array of another shape.
+        TypeError: Something that is not made of numbers.
+    """
+    wanted = "a finite number or a vector of them (one a feature)"
+    values = as_numbers(loc, argument, wanted)
+    if values.ndim > 1 or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"{argument} must be {wanted}, got {loc!r}")
+    return values if values.ndim else float(values)
+
+
+def check_relative_to_noise(relative_to_noise: Any, argument: str) -> None:
+    """Refuse what is neither True nor False.
+
+    Args:
+        relative_to_noise: What was given.
+        argument: What the error message calls it.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(relative_to_noise, bool | np.bool_):
+        raise TypeError(f"{argument} must be True or False, got {relative_to_noise!r}")
+
+
+def one_a_feature(values: float | np.ndarray, num_features: int, argument: str) -> np.ndarray:
+    """Return a number or a vector as one number a feature.
+
+    Args:
+        values: A number, or a vector ``(d,)``.
+        num_features: The number d of features.
+        argument: What the error message calls it.
+
+    Returns:
+        A new float64 array ``(d,)``.
+
+    Raises:
+        ValueError: A vector of another length.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim == 1 and values.shape[0] != num_features:
+        raise ValueError(f"{argument} has {values.shape[0]} entries, but the data have {num_features} features")
+    return np.broadcast_to(values, (num_features,)).copy()
+
+
 def _check_distribution(distribution: Any, argument: str) -> dist.Distribution:
     if distribution.batch_shape or distribution.event_shape:
         shape = tuple(distribution.batch_shape + distribution.event_shape)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from bayesreg.model import LinearRegression
 
 BUILT_IN_DATA = "diabetes"
-PRIORS = ("gaussian", "laplace", "flat")
+PRIORS = ("gaussian", "laplace", "elasticnet", "flat")
+# The scales of each prior.
+SCALES = {"gaussian": ("scale",), "laplace": ("scale",), "elasticnet": ("gaussian_scale", "laplace_scale"), "flat": ()}
 NOISE_OF_STANDARDIZED_DATA = {"distribution": "HalfNormal", "scale": 1.0}
 LARGEST_SEED = 2**63 - 1  # what torch's generators take
 
@@ -31,6 +33,8 @@ _ACCEPTED = {
     "scale": "a positive number, such numbers with commas between them (one a feature) or a distribution such as "
     "HalfNormal(1.0)",
     "noise_scale": "a positive number or a distribution such as HalfNormal(1.0)",
+    "gaussian_scale": "a positive number, or such numbers with commas between them (one a feature)",
+    "laplace_scale": "a positive number, or such numbers with commas between them (one a feature)",
     "loc": "a finite number, or such numbers with commas between them (one a feature)",
     "lambdas": "a positive number, or such numbers with commas between them",
 }
@@ -133,10 +137,12 @@ class RunSettings(DataSettings):
         data: A CSV or Parquet file, or ``diabetes`` for the data that come with scikit-learn.
         target: The name of the target column.
         standardize: Whether features and target are to be brought to mean 0 and standard deviation 1 first.
-        prior: The prior of the weights: gaussian, laplace or flat.
-        scale: The scale of the prior, in the units of the data after ``standardize``.
+        prior: The prior of the weights: gaussian, laplace, elasticnet or flat.
+        scale: The scale of a gaussian or a laplace prior, in the units of the data after ``standardize``.
+        gaussian_scale: The scale of the Gaussian factor of an elasticnet prior: a number, or one number a feature.
+        laplace_scale: The scale of its Laplace factor, likewise.
         loc: The location of the prior: a number or one number a feature.
-        relative_to_noise: Whether the prior's scale multiplies the noise scale.
+        relative_to_noise: Whether the prior's scale, or both of them, multiply the noise scale.
         noise_scale: The scale of the noise; on standardized data it is learned under HalfNormal(1.0) where not given.
         intercept: Whether the model has an intercept.
         method: The inference engine.
@@ -154,6 +160,8 @@ class RunSettings(DataSettings):
 
     prior: str = "gaussian"
     scale: float | tuple[float, ...] | dict[str, Any] | None = None
+    gaussian_scale: float | tuple[float, ...] | None = None
+    laplace_scale: float | tuple[float, ...] | None = None
     loc: float | tuple[float, ...] = 0.0
     relative_to_noise: bool = False
     noise_scale: float | dict[str, Any] | None = None
@@ -181,13 +189,19 @@ class RunSettings(DataSettings):
         self._check_noise()
 
     def _check_prior(self) -> None:
-        if self.prior == "flat":
-            require(self.scale is None, "scale", self.scale, "left out: a flat prior has none")
-            require(not self.relative_to_noise, "relative_to_noise", True, "left out: a flat prior has no scale")
-        else:
+        for name in ("scale", "gaussian_scale", "laplace_scale"):
+            value = getattr(self, name)
+            if name not in SCALES[self.prior]:
+                theirs = " and ".join(SCALES[self.prior])
+                has = f"has {theirs}" if theirs else "has none"
+                require(value is None, name, value, f"left out: {_a(self.prior)} prior {has}")
+                continue
             wanted = f"given: how large the weights may be under the {self.prior} prior, such as 0.5"
-            require(self.scale is not None, "scale", self.scale, wanted)
-            object.__setattr__(self, "scale", _checked_scale("scale", self.scale, vector=True))
+            require(value is not None, name, value, wanted)
+            learns = self.prior != "elasticnet"
+            object.__setattr__(self, name, _checked_scale(name, value, vector=True, distribution=learns))
+        if self.prior == "flat":
+            require(not self.relative_to_noise, "relative_to_noise", True, "left out: a flat prior has no scale")
         location = checked_numbers("loc", self.loc, vector=True)
         require(location is not None, "loc", self.loc, "a finite number or a list of them, one a feature")
         require(self.prior != "flat" or location == 0.0, "loc", self.loc, "left out: a flat prior has none")
@@ -210,7 +224,8 @@ class RunSettings(DataSettings):
 
         prior: dict[str, Any] = {"kind": self.prior}
         if self.prior != "flat":
-            prior |= {"scale": self.scale, "loc": self.loc, "relative_to_noise": self.relative_to_noise}
+            prior |= {name: getattr(self, name) for name in SCALES[self.prior]}
+            prior |= {"loc": self.loc, "relative_to_noise": self.relative_to_noise}
         return LinearRegression.from_dict(
             {"prior": prior, "noise_scale": self.noise_scale, "intercept": self.intercept}
         )
@@ -257,9 +272,10 @@ def parse_scale(text: str, argument: str = "scale") -> float | tuple[float, ...]
     """Read a scale, a location or strengths from the command line; nothing is evaluated.
 
     Args:
-        text: A number, numbers with commas between them, or (for a scale) a distribution such as
-            ``HalfNormal(1.0)``.
-        argument: Which one it is: ``scale``, ``noise_scale``, ``loc`` or ``lambdas``.
+        text: A number, numbers with commas between them, or (for a scale that can be learned) a distribution such as
+            ``HalfNormal(1.0)``; which of these, the argument says.
+        argument: Which one it is: ``scale``, ``gaussian_scale``, ``laplace_scale``, ``noise_scale``, ``loc`` or
+            ``lambdas``.
 
     Returns:
         A number, numbers, or the table that names the distribution.
@@ -274,7 +290,7 @@ def parse_scale(text: str, argument: str = "scale") -> float | tuple[float, ...]
     if _NUMBERS.fullmatch(text):
         numbers = tuple(float(part) for part in text.split(","))
         return numbers if len(numbers) > 1 else numbers[0]
-    if argument not in ("loc", "lambdas") and (found := _DISTRIBUTION.fullmatch(text)):
+    if argument in ("scale", "noise_scale") and (found := _DISTRIBUTION.fullmatch(text)):
         return _distribution(found[1], [part.strip() for part in (found[2] or "").split(",")], argument)
     raise ValueError(f"{argument} must be {_ACCEPTED[argument]}, got {text!r}")
 
@@ -300,11 +316,15 @@ def _distribution(name: str, arguments: list[str], argument: str) -> dict[str, A
     return {"distribution": name, **table}
 
 
-def _checked_scale(name: str, value: Any, vector: bool) -> Any:
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _checked_scale(name: str, value: Any, vector: bool, distribution: bool = True) -> Any:
     # The rest of a distribution is checked where the model is made: its support is known to torch alone.
     accepted = "a positive finite number" + (", a list of them (one a feature)" if vector else "")
-    accepted += ' or a distribution such as {distribution = "HalfNormal", scale = 1.0}'
-    if isinstance(value, Mapping):
+    accepted += ' or a distribution such as {distribution = "HalfNormal", scale = 1.0}' if distribution else ""
+    if isinstance(value, Mapping) and distribution:
         require("distribution" in value, name, dict(value), accepted)
         for key, number in value.items():
             if key not in ("distribution", "mask", "loc", "low") and checked_numbers(key, number, False) is not None:

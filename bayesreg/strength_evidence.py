@@ -16,7 +16,6 @@ Sources: Gelman and Meng, Statistical Science 13 (1998); Casella, Biostatistics 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,20 +25,14 @@ import scipy.interpolate
 import scipy.optimize
 import torch
 
-from bayesreg.diagnostics import Chains, diagnose
 from bayesreg.evidence import EvidenceSpectrum
-from bayesreg.inference.progress import progress_bar
-from bayesreg.model import LinearRegression
 from bayesreg.moments import Moments
-from bayesreg.priors import LaplacePrior
-from bayesreg.sampling import LARGEST_R_HAT, sample
+from bayesreg.posterior_path import posterior_path
 from bayesreg.threads import one_thread
-from bayesreg.warnings import ConvergenceWarning
 
 # Strengths at which the posterior under a Laplace prior is drawn from.
 _NODES = 16
-# The sum of many weights is known from few draws, and draws of more weights than rows are slow.
-_DRAWS_OF_MANY_WEIGHTS = 200
+_EFFECTIVE_DRAWS = 500
 _DENSE = 2001
 # 90 % of a chi-squared number of one degree of freedom are below twice this: a likelihood interval.
 _DROP = 1.3527717270477
@@ -113,27 +106,21 @@ def laplace_evidence(
     Returns:
         The evidence, with its Monte Carlo error.
     """
-    logs, d = np.log(lambdas), moments.num_features
+    logs, n = np.log(lambdas), moments.num_rows
     nodes = np.linspace(logs.min(), logs.max(), _NODES)
-    slopes, errors = np.empty(_NODES), np.empty(_NODES)
-    draws = None if moments.num_rows > d else _DRAWS_OF_MANY_WEIGHTS
-    with progress_bar(progress, "evidence", _NODES) as advance:
-        for k, node in enumerate(nodes):
-            scale = noise_scale**2 / (moments.num_rows * np.exp(node))
-            model = LinearRegression(LaplacePrior(scale), noise_scale, intercept)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # of single weights; it is the sum that counts
-                posterior = sample(model, moments, draws=draws, seed=seed)
-            sizes = posterior.draws["weights"].abs().sum(-1, keepdim=True) / scale
-            mean, error, r_hat = diagnose(sizes, Chains.mean, Chains.mcse_mean, Chains.lasting_r_hat)
-            slopes[k], errors[k] = d - float(mean), float(error)
-            if float(r_hat) > LARGEST_R_HAT:
-                message = (
-                    f"R-hat of |w|_1 at lambda = {np.exp(node):.3g} is {float(r_hat):.4f} (threshold {LARGEST_R_HAT}): "
-                    "the evidence is off there by more than its standard error says"
-                )
-                warnings.warn(message, ConvergenceWarning, stacklevel=2)
-            advance()
+    scales = noise_scale**2 / (n * np.exp(nodes))
+    found = posterior_path(
+        moments,
+        "l1",
+        prior_scales=scales,
+        noise_scale=noise_scale,
+        draws=_EFFECTIVE_DRAWS,
+        intercept=intercept,
+        seed=seed,
+        progress=progress,
+    )
+    slopes = moments.num_features - found.l1_norm.numpy() / scales
+    errors = found.mcse_l1_norm.numpy() / scales
     slope = scipy.interpolate.PchipInterpolator(nodes, slopes)
     integral = slope.antiderivative()
     dense = np.linspace(nodes[0], nodes[-1], _DENSE)

@@ -141,10 +141,10 @@ class Target:
     def starts(self) -> torch.Tensor:
         """Return starting points ``(k, p)`` for chains, the likeliest first.
 
-        Under a Laplace prior with the noise learned, one at each mode of the noise scale that may have mass
+        Under a prior with a kink and with the noise learned, one at each mode of the noise scale that may have mass
         (`bayesreg.noise_modes`), a learned prior scale held at its start; else `start` alone.
         """
-        if self._prior.kind != "laplace" or "noise_scale" not in self.learned_scales:
+        if not self._prior.has_kink or "noise_scale" not in self.learned_scales:
             return self._start.unsqueeze(0)
         columns = {name: column for column, (name, _) in self._scale_columns()}
         factor = 1.0
@@ -152,7 +152,8 @@ class Target:
             factor = float(self.learned_scales["prior_scale"].constrain(self._start[columns["prior_scale"]]))
         learned, column = self.learned_scales["noise_scale"], columns["noise_scale"]
         log_noise = math.log(learned.constrain(self._start[column]))
-        modes = noise_modes(self.spectrum, learned, log_noise, factor, self._prior.relative_to_noise)
+        shape = self._prior.shape(self.num_features)
+        modes = noise_modes(self.spectrum, shape, learned, log_noise, factor, self._prior.relative_to_noise)
         if not modes:
             return self._start.unsqueeze(0)
         points = self._start.repeat(len(modes), 1)
@@ -270,7 +271,7 @@ class Target:
         d, noise, prior_factor = self.num_features, *self._scales_at(point.detach())
         hessian = torch.empty((self.num_parameters, self.num_parameters), dtype=self.dtype, device=self.device)
         hessian[:d, :d] = self._gram / noise.square()
-        # Autograd would see a straight line where a Laplace prior has its kink.
+        # Autograd would see a straight line where the prior has its kink.
         effective = self._effective_scale(noise, prior_factor).expand(d)
         hessian[:d, :d].diagonal().add_(self._prior.expected_curvature(effective))
         if d < self.num_parameters:

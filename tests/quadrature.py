@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pyro.distributions as dist
 import torch
+from scipy.special import erfcx
 
 
 def integrate(model, data, weights, scales):
@@ -36,11 +37,18 @@ def integrate(model, data, weights, scales):
     density = -n / 2 * math.log(2 * math.pi) - n * np.log(noise) - rss / (2 * noise**2)
     density = density + np.log(noise) + 0.5 * math.log(2 * math.pi / n)
     for i in range(len(weights)):
-        scale = prior_scale if prior_scale is not None else np.broadcast_to(model.prior.scale, len(weights))[i]
-        scale = scale * noise if model.prior.relative_to_noise else scale
         location = np.broadcast_to(model.prior.loc, len(weights))[i]
-        density = density - np.abs(mesh[i] - location) / scale - np.log(2 * scale)
-    laws = {"noise_scale": model.noise_scale, "prior_scale": model.prior.scale}
+        unit = noise if model.prior.relative_to_noise else 1.0
+        if model.prior.kind == "elasticnet":
+            gaussian = np.broadcast_to(model.prior.gaussian_scale, len(weights))[i] * unit
+            laplace = np.broadcast_to(model.prior.laplace_scale, len(weights))[i] * unit
+            constant = np.log(gaussian * math.sqrt(2 * math.pi) * erfcx(gaussian / laplace / math.sqrt(2.0)))
+            density = density - ((mesh[i] - location) / gaussian) ** 2 / 2
+            density = density - np.abs(mesh[i] - location) / laplace - constant
+            continue
+        scale = prior_scale if prior_scale is not None else np.broadcast_to(model.prior.scale, len(weights))[i]
+        density = density - np.abs(mesh[i] - location) / (scale * unit) - np.log(2 * scale * unit)
+    laws = {"noise_scale": model.noise_scale, "prior_scale": getattr(model.prior, "scale", None)}
     for name, grid in columns.items():
         law = laws[name]
         assert isinstance(law, dist.Distribution)

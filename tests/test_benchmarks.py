@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from arviz_stats.base import array_stats
-from benchmarks import contestants, gates, measure, picture, problems, references, render, targets
+from benchmarks import contestants, gates, measure, paths, picture, problems, references, render, render_paths, targets
 from benchmarks.__main__ import joined
 from benchmarks.quadrature import gaussian_reference
 
@@ -343,3 +343,43 @@ def test_rounds_go_on_until_the_gates_can_judge_or_the_time_is_spent():
 
 def test_a_turn_is_as_many_runs_as_a_quarter_of_a_second_takes():
     assert [len(_Stub(seconds, 1e3).turn("run", 1)) for seconds in (1.0, 0.1, 0.001)] == [1, 3, 10]
+
+
+def test_a_peer_without_the_gap_is_shown_with_its_gap_and_never_as_the_best():
+    peers = {
+        "lasso_path": {"tolerance": 1e-10, "why": "", "seconds": 0.004},
+        "celer": {"tolerance": None, "why": "gap 2e-06"},
+    }
+    row = {"problem": "442x10", "share": 0.01, "peers": peers, "gap": 3e-16, "seconds": 0.001}
+    nobody = row | {"problem": "20x200", "peers": {"celer": peers["celer"]}}
+    lines = render_paths.page({"lasso": [row, nobody]}).splitlines()
+    first, second = (next(line for line in lines if line.startswith(f"| {name}")) for name in ("442x10", "20x200"))
+    assert first == "| 442x10, to lambda_max / 100 | 3e-16 | 1 ms | 4 ms | gap 2e-06 | 4.0 x |"
+    assert second.endswith("| - | gap 2e-06 | no peer has the gap |")
+
+
+def test_the_gap_of_the_benchmark_is_the_difference_of_the_objectives():
+    features, target = paths.rows_of("20x30", 20, 30, 0.5)
+    weights = np.random.default_rng(0).standard_normal((2, 30))
+    lambdas = np.array([0.3, 0.1])
+    found = paths.largest_gap(features, target, weights, lambdas)
+    expected = []
+    for w, strength in zip(weights, lambdas, strict=True):
+        residual = target - features @ w
+        dual = residual / 20 * min(1.0, strength * 20 / np.abs(features.T @ residual).max())
+        primal = residual @ residual / 40 + strength * np.abs(w).sum()
+        expected.append((primal - target @ dual + 10 * dual @ dual) / (target @ target / 40))
+    assert found == pytest.approx(max(expected), rel=1e-12)
+
+
+def test_a_peer_s_tolerance_is_the_loosest_that_does():
+    def peer(tolerance):
+        return tolerance
+
+    assert paths.tolerance_that_does(peer, lambda tolerance: tolerance) == (1e-10, "")
+    assert paths.tolerance_that_does(peer, lambda tolerance: 1e-3) == (None, "gap 1e-03")
+
+    def fails(tolerance):
+        raise ValueError("no\nway")
+
+    assert paths.tolerance_that_does(fails, lambda tolerance: 0.0) == (None, "ValueError: no")

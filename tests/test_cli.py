@@ -564,6 +564,17 @@ def test_compare_certifies_every_route_and_shows_that_the_wrong_lambda_fails(tab
     assert found["penalty"]["l1"] == pytest.approx(0.25 / (30 * 0.1), rel=1e-12) and found["settings"]["seed"] == 1
 
 
+def test_compare_takes_an_elastic_net(table):
+    arguments = ["--data", table, "--target", "price", "--prior", "elasticnet", "--noise-scale", 0.5]
+    scales = ["--gaussian-scale", 0.5, "--laplace-scale", 0.1]
+    found = call_json("compare", *arguments, *scales)
+    assert found["passed"] and min(found["penalty"]["l1"], found["penalty"]["l2"]) > 0
+    shown = call("compare", *arguments, *scales).stdout
+    assert f"L1 and L2, lambda = {found['penalty']['l1']:.6g} and {found['penalty']['l2']:.6g}" in shown
+    learned = ["--gaussian-scale", "HalfNormal(1.0)", "--laplace-scale", 0.1]
+    assert_refused(call("compare", *arguments, *learned), "gaussian_scale must be a positive number", "HalfNormal")
+
+
 def test_compare_has_status_1_where_a_route_fails(table, monkeypatch):
     monkeypatch.setattr("bayesreg.comparison.EXACT_TOLERANCE", -1.0)
     monkeypatch.setattr("bayesreg.comparison._AUTO_DELTA_STEPS", (20,))

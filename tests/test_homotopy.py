@@ -48,10 +48,11 @@ def test_knots_and_exchanges_meet_the_conditions_of_optimality(monkeypatch, jump
 def test_exchanges_are_used_where_there_are_many_knots(monkeypatch):
     gram, correlation, *_ = problem(0, n=300, d=150)
     lambdas = np.abs(correlation).max() * np.geomspace(1.0, 1e-4, 25)
+    monkeypatch.setattr(bayesreg.homotopy, "_LARGE_SET", 40)
     taken = []
-    cross = bayesreg.homotopy._Path.cross
+    cross = bayesreg.homotopy.PathFollower.cross
     monkeypatch.setattr(
-        bayesreg.homotopy._Path, "cross", lambda self, *event: (taken.append(event), cross(self, *event))[1]
+        bayesreg.homotopy.PathFollower, "cross", lambda self, *event: (taken.append(event), cross(self, *event))[1]
     )
     with_exchanges = follow(gram, correlation, lambdas, 150)[0]
     few = len(taken)

@@ -187,8 +187,9 @@ def test_many_scales_are_many_problems():
 @pytest.mark.parametrize(
     ("prior", "scales", "words"),
     [
-        (br.FlatPrior(), [1.0], "prior_scales needs a prior with a known scale"),
-        (br.LaplacePrior(dist.HalfNormal(1.0)), [1.0], "prior_scales needs a prior with a known scale"),
+        (br.ElasticNetPrior(1.0, 1.0), [1.0], "prior_scales needs a prior with one known scale"),
+        (br.FlatPrior(), [1.0], "prior_scales needs a prior with one known scale"),
+        (br.LaplacePrior(dist.HalfNormal(1.0)), [1.0], "prior_scales needs a prior with one known scale"),
         (br.LaplacePrior(1.0), [[1.0, 2.0]], r"prior_scales must have shape \(b,\) or \(b, 3\), got \(1, 2\)"),
         (br.LaplacePrior(1.0), [1.0, 0.0], "prior_scales must be positive and finite"),
         (br.LaplacePrior(1.0), [np.inf], "prior_scales must be positive and finite"),

@@ -516,5 +516,5 @@ def test_a_prior_scale_of_many_weights_moves_without_a_warm_up(relative):
 def test_other_priors_are_refused():
     model = br.LinearRegression(br.GaussianPrior(1.0), 1.0)
     assert gibbs.why_not(br.LinearRegression(br.LaplacePrior(1.0), 1.0).target(small_data(5, 2))) is None
-    with pytest.raises(EngineCannot, match="gaussian"):
+    with pytest.raises(EngineCannot, match="Gaussian"):
         run(model, small_data(5, 2))

@@ -176,9 +176,8 @@ def test_the_best_t_is_the_subgradient_at_the_map():
     centred = diabetes.features - diabetes.features.mean(0)
     expected = 0.1 / 0.7**2 * centred.T @ (diabetes.target - diabetes.target.mean() - centred @ fit.weights.numpy())
     target = model.target(diabetes)
-    found = envelope._dual_of_the_lasso(target.spectrum, np.array([0.7**2]), 0.7, sweeps=100)[
-        0
-    ]  # z is in units of the scale 0.1
+    shape, strength = model.prior.shape(10), np.array([0.7**2])  # z is in units of the scale 0.1
+    found = envelope._dual_of_the_lasso(target.spectrum, strength, 0.7, 100, shape, 1.0 / np.array([0.7]))[0]
     np.testing.assert_allclose(found, expected, atol=0.02)
     assert 0 < int((fit.weights == 0.0).sum()) < 10
 
@@ -225,7 +224,7 @@ def test_refusals_say_why():
         run(br.LinearRegression(br.LaplacePrior(1.0), 1.0), wide)
     with pytest.raises(EngineCannot, match=r"would keep .* \(least worth while: 0.02\)"):
         run(br.LinearRegression(br.LaplacePrior(0.01), 0.7), br.load_diabetes().standardized())
-    with pytest.raises(EngineCannot, match="for Laplace priors"):
+    with pytest.raises(EngineCannot, match="for Laplace and elastic net priors"):
         run(br.LinearRegression(br.GaussianPrior(1.0), 1.0), PLANE)
     short = data(3, [1.0, 0.0, 0.0], rows=4)
     with pytest.raises(EngineCannot, match="4 rows for 3 features"):

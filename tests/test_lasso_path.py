@@ -90,8 +90,9 @@ def test_far_more_columns_than_rows_go_through_a_working_set(monkeypatch):
     sizes = []
     gram = CentredRows.gram
     monkeypatch.setattr(bayesreg.centred_design, "_LARGE_GRAM", 1.0)
+    monkeypatch.setattr(bayesreg.lasso_path, "_MANY_COLUMNS", 0)
     monkeypatch.setattr(
-        CentredRows, "gram", lambda self, columns=None: (sizes.append(len(columns)), gram(self, columns))[1]
+        CentredRows, "gram", lambda self, *chosen: (sizes.append(len(chosen[0])), gram(self, *chosen))[1]
     )
     design = centred_design(data)
     assert isinstance(design, CentredRows)

@@ -46,7 +46,12 @@ def modes_of(data, prior, noise=HALF_NORMAL):
     target = br.LinearRegression(prior, noise).target(data)
     learned = target.learned_scales["noise_scale"]
     return learned, noise_modes(
-        target.spectrum, learned, float(learned.constrain(target.start()[-1]).log()), 1.0, prior.relative_to_noise
+        target.spectrum,
+        prior.shape(target.num_features),
+        learned,
+        float(learned.constrain(target.start()[-1]).log()),
+        1.0,
+        prior.relative_to_noise,
     )
 
 

@@ -77,14 +77,15 @@ def test_the_l1_path_begins_where_all_weights_are_zero(diabetes):
     assert float(found.weights[0].abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["l2", "l1"])
+@pytest.mark.parametrize("kind", ["l2", "l1", "elasticnet"])
 def test_each_fit_is_the_map_under_its_prior(diabetes, kind):
     found = br.path(diabetes, kind, [0.02, 0.2], noise_scale=0.7)
     for k in range(2):
         prior = found.prior(k)
         mode = br.map_estimate(br.LinearRegression(prior, noise_scale=0.7), diabetes)
         np.testing.assert_allclose(mode.weights, found.weights[k], atol=1e-9)
-        assert prior.scale == pytest.approx(float(found.prior_scales[k]), rel=1e-12)
+        scales = [prior.gaussian_scale, prior.laplace_scale] if kind == "elasticnet" else prior.scale
+        np.testing.assert_allclose(scales, found.prior_scales[k], rtol=1e-12)
     assert found.noise_scale == 0.7
 
 

@@ -254,6 +254,7 @@ def test_map_against_fit_takes_results():
         br.LaplacePrior(0.5),
         br.GaussianPrior(0.02, loc=-3.0, relative_to_noise=True),
         br.LaplacePrior(4.0, loc=0.7, relative_to_noise=True),
+        br.ElasticNetPrior(0.5, 0.4, loc=-0.2, relative_to_noise=True),
     ],
     ids=repr,
 )
@@ -261,13 +262,17 @@ def test_the_penalty_is_the_density_upside_down(prior):
     left, right = plots.plot_prior_and_penalty(prior, noise_scale=0.6, num_rows=50)
     weights, density = left.lines[0].get_data()
     inside = (density[:-1] + density[1:]) @ np.diff(weights) / 2.0
-    assert inside == pytest.approx({"gaussian": 1 - 6.3e-5, "laplace": 1 - np.exp(-4)}[prior.kind], rel=1e-3)
+    # An elastic net's scale is its standard deviation: four of them hold more than four scales of a Laplace density.
+    share = {"gaussian": 1 - 6.3e-5, "laplace": 1 - np.exp(-4), "elasticnet": 1 - 1e-3}[prior.kind]
+    assert inside == pytest.approx(share, rel=1e-3)
     assert weights[np.argmax(density)] == pytest.approx(prior.loc)
     line, dots = right.lines
     # Two roads to the same curve: the dictionary's lambda, and the logarithm of the density.
     np.testing.assert_allclose(np.interp(dots.get_xdata(), *line.get_data()), dots.get_ydata(), rtol=1e-9, atol=1e-15)
     assert dots.get_ydata().max() > 1e-4
-    assert "λ = s²/(n t²)" in right.get_title(loc="left") or prior.kind == "laplace"
+    terms = {"gaussian": ["λ = s²/(n t²)"], "laplace": ["λ = s²/(n b)"]}
+    for term in terms.get(prior.kind, ["λ₂ = s²/(n t²)", "λ₁ = s²/(n b)"]):
+        assert term in right.get_title(loc="left")
 
 
 def test_prior_and_penalty_fill_the_axes_given():
@@ -283,10 +288,13 @@ def test_prior_and_penalty_fill_the_axes_given():
         br.GaussianPrior([1.0, 2.0]),
         br.LaplacePrior(dist.HalfNormal(1.0)),
         br.GaussianPrior(1.0, [0, 1]),
+        br.ElasticNetPrior(1.0, [1.0, 2.0]),
     ],
 )
 def test_prior_and_penalty_need_one_known_scale(prior):
-    with pytest.raises(ValueError, match="prior must be a GaussianPrior or LaplacePrior of one known scale"):
+    with pytest.raises(
+        ValueError, match="prior must be a GaussianPrior, LaplacePrior or ElasticNetPrior of one known scale"
+    ):
         plots.plot_prior_and_penalty(prior, noise_scale=1.0, num_rows=10)
     with pytest.raises(ValueError, match="ax must be two axes"):
         plots.plot_prior_and_penalty(br.GaussianPrior(1.0), plt.figure().subplots(), noise_scale=1.0, num_rows=10)

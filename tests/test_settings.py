@@ -65,6 +65,21 @@ def test_a_bad_noise_scale_is_refused_by_name(value):
         ({"data": "diabetes"}, r"target must be left out.*got 'price'"),
         ({"scale": None}, r"scale must be given.*gaussian prior, such as 0.5"),
         ({"prior": "flat"}, r"scale must be left out: a flat prior has none, got 0.5"),
+        ({"prior": "elasticnet"}, r"scale must be left out: an elasticnet prior has gaussian_scale and laplace_scale"),
+        (
+            {"prior": "elasticnet", "scale": None, "laplace_scale": 1.0},
+            r"gaussian_scale must be given.*elasticnet prior",
+        ),
+        ({"laplace_scale": 1.0}, r"laplace_scale must be left out: a gaussian prior has scale, got 1.0"),
+        (
+            {
+                "prior": "elasticnet",
+                "scale": None,
+                "gaussian_scale": {"distribution": "HalfNormal", "scale": 1.0},
+                "laplace_scale": 1.0,
+            },
+            r"gaussian_scale must be a positive finite number, a list of them \(one a feature\), got",
+        ),
         ({"prior": "flat", "scale": None, "relative_to_noise": True}, r"relative_to_noise must be left out"),
         ({"prior": "flat", "scale": None, "loc": 1.0}, r"loc must be left out"),
         ({"loc": float("nan")}, r"loc must be a finite number or a list"),
@@ -153,6 +168,7 @@ def test_a_bad_distribution_is_refused_by_name(text, message):
     "changes",
     [
         {},
+        {"prior": "elasticnet", "scale": None, "gaussian_scale": [1.0, 2.0], "laplace_scale": 0.5},
         {"data": "diabetes", "target": None, "prior": "flat", "scale": None, "standardize": False, "noise_scale": 54.0},
         {
             "target": 'a "quoted"\n\\ é \x7f 🙂 column',
@@ -222,6 +238,9 @@ def test_the_model_is_the_one_that_was_described():
     assert isinstance(learned.prior, br.GaussianPrior) and isinstance(learned.prior.scale, dist.LogNormal)
     assert isinstance(learned.noise_scale, dist.HalfNormal) and learned.noise_is_learned
     assert isinstance(settings(prior="flat", scale=None).model().prior, br.FlatPrior)
+    both = settings(prior="elasticnet", scale=None, gaussian_scale=[1, 2], laplace_scale=0.5, relative_to_noise=True)
+    words = {"gaussian_scale": [1.0, 2.0], "laplace_scale": 0.5, "loc": 0.0, "relative_to_noise": True}
+    assert both.model().prior.to_dict() == {"kind": "elasticnet"} | words
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,10 @@ def models():
         yield pytest.param(
             br.LinearRegression(PRIORS[prior](SCALES[scale], loc, relative), NOISES[noise], intercept), id=name
         )
+    for noise, intercept, relative in itertools.product(NOISES, (True, False), (True, False)):
+        prior = br.ElasticNetPrior([0.2, 0.5, 30.0], 0.4, [0.0, 0.3, -0.1], relative)
+        name = f"elasticnet-{noise}-{intercept}-{relative}"
+        yield pytest.param(br.LinearRegression(prior, NOISES[noise], intercept), id=name)
     for noise, intercept in itertools.product(NOISES, (True, False)):
         yield pytest.param(
             br.LinearRegression(br.FlatPrior(), NOISES[noise], intercept), id=f"flat-{noise}-{intercept}"

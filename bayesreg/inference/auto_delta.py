@@ -1,7 +1,7 @@
 """The mode as Pyro finds it: `AutoDelta` on the Pyro program, its loss given to torch's own optimisers.
 
 It maximises the log density of the program's trace over weights and intercept, the scales known, by gradient steps
-alone: L-BFGS, which ends at a smooth mode, and for the kinks of a Laplace prior Adam with a decaying rate after it.
+alone: L-BFGS, which ends at a smooth mode, and for the kinks of a prior Adam with a decaying rate after it.
 There is no proximal step, so no exact zeros. It starts from zero weights, not from any solution. The program sees
 centred columns, each times the size u_j that its weight can have (as the target's spread or the prior lets it), the
 prior of w_j / u_j, and the target and the noise in units of the target's spread: the same posterior, at offsets and in
@@ -55,7 +55,7 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
     Args:
         model: The model; its scales are known (slow coupling of noise and weights would need far more steps).
         data: The rows.
-        steps: Steps of Adam under a Laplace prior, over which its rate falls geometrically.
+        steps: Steps of Adam under a prior with a kink, over which its rate falls geometrically.
         seed: Seeds Pyro's streams, although nothing is drawn.
 
     Returns:
@@ -98,7 +98,7 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
         ).step(evaluate)
-        if model.prior.kind == "laplace":
+        if model.prior.has_kink:
             adam = torch.optim.Adam(guide.parameters(), lr=_FIRST_RATE)
             decay = torch.optim.lr_scheduler.ExponentialLR(adam, (_LAST_RATE / _FIRST_RATE) ** (1.0 / steps))
             for _ in range(steps):
@@ -121,10 +121,9 @@ def _sizes(model: LinearRegression, lengths: np.ndarray, spread: float, num_rows
     if model.prior.kind != "flat":
         ratio = num_rows**0.5 * spread / float(model.noise_scale)
         scales = model.prior.scales(lengths.size) * (float(model.noise_scale) if model.prior.relative_to_noise else 1.0)
-        if model.prior.kind == "gaussian":
-            inverse = np.hypot(inverse, 1.0 / (ratio * scales))  # the same curvature for every weight
-        else:
-            inverse = np.maximum(inverse, 2.0 / (ratio * ratio * scales))
+        shape = model.prior.shape(lengths.size)
+        inverse = np.hypot(inverse, np.sqrt(shape.square) / (ratio * scales))  # the same curvature for every weight
+        inverse = np.maximum(inverse, 2.0 * shape.absolute / (ratio * ratio * scales))
     return np.divide(1.0, inverse, out=np.ones_like(inverse), where=inverse > 0.0)
 
 
@@ -133,4 +132,4 @@ def _in_units_of(prior: Prior, sizes: np.ndarray, spread: float) -> Prior:
     if prior.kind == "flat":
         return prior
     scales = prior.scales(sizes.size) * (spread if prior.relative_to_noise else 1.0)
-    return replace(prior, scale=scales / sizes, loc=prior.locations(sizes.size) / sizes)
+    return prior.rescaled(scales / sizes, prior.locations(sizes.size) / sizes)

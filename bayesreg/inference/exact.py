@@ -35,9 +35,10 @@ _SHORTEST_BLOCK, _LONGEST_BLOCK = 128, 2048
 
 def why_not(target: Target) -> str | None:
     """Say in a sentence why this engine cannot take a posterior, or None where it can."""
-    if target.model.prior.kind == "laplace":
+    if target.model.prior.has_kink:
         return (
-            "the exact engine needs a Gaussian or a flat prior: under a Laplace prior the posterior has no closed form"
+            f"the exact engine needs a Gaussian or a flat prior: under {target.model.prior.words} the posterior has "
+            "no closed form"
         )
     return None
 

@@ -14,6 +14,7 @@ What it is:
     Sum of squares:  E|yc - Xc w|^2 = |yc - Xc m|^2 + tr(G S),  G = Xc'Xc;  a = -2 for u.
     Gaussian prior:  E(w - l)^2 = (m - l)^2 + S_jj;  a = -2 for the scales that multiply its scale.
     Laplace prior:   E|w - l| = sd sqrt(2/pi) e^(-z^2/2) + (m - l) erf(z / sqrt 2),  z = (m - l) / sd;  a = -1.
+    Elastic net:     both terms, times the two numbers of its shape (`bayesreg.prior_shapes`).
 
     The deviation c is even and independent of the rest in the best q, where Var(c) = 1 / (n E[1/s^2]); put in, it adds
     (log(2 pi) - log(n E[1/s^2])) / 2.
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,7 +72,7 @@ class GaussianElbo:
         if reason is not None:
             raise ValueError(reason)
         model, d = target.model, target.num_features
-        self.prior_kind = model.prior.kind
+        self.prior_kind, self._shape = model.prior.kind, model.prior.shape(d)
         self.prior_scales = _prior_scales(model.prior, d, prior_scales)
         self.start_has_its_prior = prior_scales is None
         self.layout = Layout(d, len(target.learned_scales))
@@ -124,11 +126,12 @@ class GaussianElbo:
         _couple(slots, slots.weights, fit, self.noise_rates)
 
         if self.prior_kind != "flat":
-            log_prior, slope, curvature, rates = self._expected_prior(parts.weights, scales, covariance)
-            value = value + log_prior
-            slots.weights[:] += slope
-            slots.diagonal[:] = curvature
-            _couple(slots, slope, log_prior, rates)
+            for expected_term in self._prior_terms:
+                log_prior, slope, curvature, rates = expected_term(parts.weights, scales, covariance)
+                value = value + log_prior
+                slots.weights[:] += slope
+                slots.diagonal[:] += curvature
+                _couple(slots, slope, log_prior, rates)
         for index, expected in enumerate(self._expected_scales):
             log_density, slope, curvature = expected(scales[:, index], of_scales[:, index, index])
             value = value + log_density
@@ -151,18 +154,30 @@ class GaussianElbo:
         """Return the prior's effective scales ``(b, d)`` at logarithms of the learned scales ``(b, k)``."""
         return self.prior_scales * np.exp(log_scales @ -self.prior_rates)[:, None]
 
-    def _expected_prior(
+    @property
+    def _prior_terms(self) -> list[Callable[[np.ndarray, np.ndarray, Covariance], tuple[np.ndarray, ...]]]:
+        """The terms of the log prior density that it has."""
+        terms = [(self._shape.square, self._expected_square), (self._shape.absolute, self._expected_absolute)]
+        return [expected for weight, expected in terms if weight.any()]
+
+    def _expected_square(
         self, weights: np.ndarray, scales: np.ndarray, covariance: Covariance
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return E of the prior's quadratic or absolute part, of its gradient, of its curvature, and the rates a."""
-        rates = self.prior_rates * (2.0 if self.prior_kind == "gaussian" else 1.0)
-        factor = _exponential(scales, covariance.scales, rates)[:, None]
+        """Return E of the prior's quadratic part, of its gradient, of its curvature, and the rates a."""
+        rates = 2.0 * self.prior_rates
         departure = weights - self.loc + covariance.cross @ rates
-        if self.prior_kind == "gaussian":
-            curvature = factor / np.square(self.prior_scales)
-            slope = -curvature * departure
-            return -0.5 * (curvature * (np.square(departure) + covariance.variances)).sum(-1), slope, curvature, rates
-        strength = factor / self.prior_scales
+        factor = _exponential(scales, covariance.scales, rates)[:, None]
+        curvature = factor * self._shape.square / np.square(self.prior_scales)
+        value = -0.5 * (curvature * (np.square(departure) + covariance.variances)).sum(-1)
+        return value, -curvature * departure, curvature, rates
+
+    def _expected_absolute(
+        self, weights: np.ndarray, scales: np.ndarray, covariance: Covariance
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return E of the prior's absolute part, of its gradient, of its curvature, and the rates a."""
+        rates = self.prior_rates
+        departure = weights - self.loc + covariance.cross @ rates
+        strength = _exponential(scales, covariance.scales, rates)[:, None] * self._shape.absolute / self.prior_scales
         deviation = np.sqrt(covariance.variances)
         standard = departure / deviation
         slope = -strength * erf(math.sqrt(0.5) * standard)
@@ -174,8 +189,7 @@ class GaussianElbo:
         value = -self.num_rows * (0.5 * _LOG_TWO_PI + self._known_log_noise)
         if self.prior_kind == "flat":
             return np.full(len(self.prior_scales), value)
-        constant = 0.5 * _LOG_TWO_PI if self.prior_kind == "gaussian" else math.log(2.0)
-        return value - (np.log(self.prior_scales) + constant).sum(-1)
+        return value - (np.log(self.prior_scales) + self._shape.log_constant).sum(-1)
 
 
 def _exponential(scales: np.ndarray, covariance: np.ndarray, rates: np.ndarray) -> np.ndarray:
@@ -195,8 +209,8 @@ def _prior_scales(prior: Any, num_features: int, given: np.ndarray | None) -> np
     """Return the known scales ``(b, d)``."""
     if given is None:
         return prior.scales(num_features)[None]
-    if prior.kind == "flat" or prior.scale_is_learned:
-        raise ValueError(f"prior_scales needs a prior with a known scale, got {prior!r}")
+    if prior.kind not in ("gaussian", "laplace") or prior.scale_is_learned:
+        raise ValueError(f"prior_scales needs a prior with one known scale, got {prior!r}")
     scales = np.array(given, dtype=np.float64)
     scales = scales[:, None] if scales.ndim == 1 else scales
     if scales.ndim != 2 or scales.size == 0 or scales.shape[1] not in (1, num_features):

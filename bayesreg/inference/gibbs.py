@@ -1,11 +1,11 @@
-"""Two-block Gibbs sampling under a Laplace prior, with the learned scales collapsed: the hard cases.
+"""Two-block Gibbs sampling under a Laplace or an elastic net prior, with the learned scales collapsed: the hard cases.
 
 What it draws from: the posterior of `bayesreg.model.LinearRegression`, exactly in the limit, by turns from
 
     (s, t) | v, y        with the weights and the intercept integrated out, then   w | s, t, v, y,
     t | w, s             with v integrated out, where the prior scale is learned, then   v | w, t,
 
-v the variances of the Gaussian mixture that a Laplace is, s the noise scale, t the prior's (`bayesreg.inference.
+v the variances of the Gaussian mixture that such a prior is, s the noise scale, t the prior's (`bayesreg.inference.
 scale_mixture`); and the intercept, round its conditional mode, from Normal(0, s^2 / n). A scan costs r^2 d and a few
 r^3, r the rank of the design: at most d, and n - 1 with an intercept or n without one.
 
@@ -31,7 +31,7 @@ from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.lattice import NUM_POINTS
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.progress import progress_bar
-from bayesreg.inference.scale_mixture import MixtureState, ScaleMixture, SpannedData
+from bayesreg.inference.scale_mixture import Kink, MixtureState, ScaleMixture, SpannedData
 from bayesreg.isolation import chain_seed
 from bayesreg.threads import in_parallel, one_thread
 
@@ -50,18 +50,21 @@ _LOG_VARIANCE_SPREAD = math.log(9.0)
 
 def why_not(target: Target) -> str | None:
     """Say in a sentence why this engine cannot take a target, or None where it can."""
-    kind = target.model.prior.kind
-    if kind != "laplace":
-        return f"the gibbs engine is for Laplace priors: under a {kind} prior the exact engine draws independently"
+    prior = target.model.prior
+    if not prior.has_kink:
+        return (
+            f"the gibbs engine is for Laplace and elastic net priors: under {prior.words} the exact engine draws "
+            "independently"
+        )
     return None
 
 
 @one_thread()
 def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progress: bool = False) -> EngineResult:
-    """Draw from the posterior under a Laplace prior by two-block Gibbs sampling.
+    """Draw from the posterior under a Laplace or an elastic net prior by two-block Gibbs sampling.
 
     Args:
-        target: The posterior; its model's prior is a Laplace.
+        target: The posterior; its model's prior has a kink.
         draws: Draws a chain that are kept.
         tune: Scans before them, in which the lattices learn their spacing; 50 do.
         chains: Number of chains. They run in blocks of a size that the design's shape and it set, and which draws a
@@ -183,7 +186,9 @@ def _mixture(target: Target, chains: int, alike: bool) -> ScaleMixture:
         spectrum.degrees_of_freedom,
     )
     noise, prior_scale = target.learned_scales.get("noise_scale"), target.learned_scales.get("prior_scale")
-    return ScaleMixture(data, noise, prior_scale, target.model.prior.relative_to_noise, chains)
+    shape = target.model.prior.shape(target.num_features)
+    relative = target.model.prior.relative_to_noise
+    return ScaleMixture(data, noise, prior_scale, relative, chains, shape)
 
 
 def _scan(
@@ -248,10 +253,11 @@ def _start(target: Target, chains: int, generator: torch.Generator) -> MixtureSt
         log_factor = log_factor + log_noise
     departure = (weights - target.spectrum.prior_loc) / target.spectrum.relative_scales
     # An exponential of mean 2, by its inverse distribution function, and what a weight far from its location takes.
-    variances = -2.0 * torch.rand((chains, target.num_features), **like).neg_().log1p_()
-    variances += departure.abs() / log_factor.exp().unsqueeze(-1)
+    kink = Kink(target.model.prior.shape(target.num_features), target.spectrum.basis)
+    mixing = -2.0 * torch.rand((chains, target.num_features), **like).neg_().log1p_()
+    mixing += kink.scaled(departure.abs()) / log_factor.exp().unsqueeze(-1)
     larger = _LOG_VARIANCE_SPREAD * (2.0 * torch.rand((chains, 1), **like) - 1.0)
-    return MixtureState(variances * larger.exp(), log_noise, log_factor)
+    return MixtureState(kink.variances(mixing * larger.exp()), log_noise, log_factor)
 
 
 def _log_densities(target: Target, named: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -8,7 +8,7 @@ depends on the parametrisation, and with s (not log s) as here, n keeps its full
 profile h(s) = max_w [...], a function of one number that can have several local maxima; where n - 1 columns can fit the
 target exactly, h can grow without bound as s goes to 0, and there is no mode. Given s: under a Gaussian (flat) prior
 the mode is a ridge (least-squares) solution in closed form; under a Laplace prior a lasso, to optimality conditions at
-rounding level.
+rounding level; under an elastic net's prior the lasso of the rows with diag(s / t) below them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class MapEstimate:
     """The mode of the joint posterior density of weights, intercept and (where learned) noise scale.
 
     Attributes:
-        weights: ``(d,)`` float64 tensor on the CPU; exact zeros (or exact ``loc``) under a Laplace prior.
+        weights: ``(d,)`` float64 tensor on the CPU; exact zeros (or exact ``loc``) where the prior has a kink.
         intercept: The intercept at its mode; 0.0 for a model without one.
         noise_scale: The noise scale, known or at the mode.
         log_density: The joint log density there, constants included: what Pyro's trace of the program gives.
@@ -121,7 +121,7 @@ def map_estimate(
         prior_scale: Conditions on this value of a learned prior scale, which has no joint mode.
 
     Returns:
-        The `MapEstimate`; its relative duality gap is 1e-10 or less for a Gaussian or Laplace prior.
+        The `MapEstimate`; its relative duality gap is 1e-10 or less, but for a flat prior, which has none.
 
     Raises:
         TypeError: ``model`` is not a `LinearRegression`, or ``data`` neither rows nor `Moments`.
@@ -194,6 +194,7 @@ class _ModeProblem:
         self.learned_noise = model.learned_scales.get("noise_scale")
         prior, num_features = model.prior, moments.num_features
         self.scales, self.loc = prior.scales(num_features), prior.locations(num_features)
+        self._shape = prior.shape(num_features)
         self.spectrum = spectrum or EvidenceSpectrum.of(moments, self.scales, self.loc)
         if prior.kind == "flat":
             self.spectrum.require_full_rank()
@@ -205,13 +206,18 @@ class _ModeProblem:
         """Return the weights' mode given the noise scale; solutions at neighbouring scales start each other."""
         prior = self.model.prior
         factor = noise_scale if prior.relative_to_noise else 1.0
-        if prior.kind != "laplace":
+        if not prior.has_kink:
             return self.spectrum.weight_mean(noise_scale, None if prior.kind == "flat" else factor).cpu().numpy()
-        strengths = noise_scale * noise_scale / (self.scales * factor)
-        self._previous = minimise_absolute_penalty(self._design, self._target, strengths, self._previous)
-        return self._without_rounding_of_loc(self.loc + self._previous, strengths)
+        ratios = noise_scale / (self.scales * factor)
+        strengths = noise_scale * ratios * self._shape.absolute
+        design, target = self._design, self._target
+        if self._shape.square.any():  # the Gaussian factor: rows below the data's
+            design = np.vstack([design, np.diag(ratios * np.sqrt(self._shape.square))])
+            target = np.concatenate([target, np.zeros(ratios.size)])
+        self._previous = minimise_absolute_penalty(design, target, strengths, self._previous)
+        return self._without_rounding_of_loc(self.loc + self._previous, design, strengths)
 
-    def _without_rounding_of_loc(self, weights: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+    def _without_rounding_of_loc(self, weights: np.ndarray, design: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         """Return the weights after a Newton step on their support, where they are not the difference of loc and v.
 
         A weight much smaller than loc (a column of large numbers) has lost its digits in loc + v.
@@ -219,9 +225,10 @@ class _ModeProblem:
         support = np.flatnonzero(self._previous)
         if not (self.loc[support].any() and support.size):
             return weights
-        columns = self._design[:, support]
+        columns, num_rows = design[:, support], len(self._root)
         lengths = np.linalg.norm(columns, axis=0)
-        slope = columns.T @ (self._root[:, -1] - self._design @ weights)
+        left = np.concatenate([self._root[:, -1] - self._design @ weights, -design[num_rows:] @ self._previous])
+        slope = columns.T @ left
         slope = (slope - strengths[support] * np.sign(self._previous[support])) / lengths
         upper = np.linalg.qr(columns / lengths, mode="r")
         refined = weights.copy()

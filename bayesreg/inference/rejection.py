@@ -1,4 +1,4 @@
-"""Independent draws under a Laplace prior: rejection from the Gaussian envelope that the MAP's certificate gives.
+"""Independent draws under a prior with a kink: rejection from the Gaussian envelope that the MAP's certificate gives.
 
 What it draws from: the posterior itself, without a Markov chain, as `bayesreg.inference.exact` does under Gaussian
 priors. The learned scales come from the envelope's marginal (`bayesreg.inference.scale_table`), the weights from the
@@ -7,8 +7,9 @@ The intercept, round its conditional mode, is Normal(0, s^2 / n).
 
 When it pays: the share of proposals that is kept is about prod_j E exp(-(|w_j| - t_j w_j) / b_j) over the posterior,
 near 1 for a weight that is many posterior standard deviations from its location, and about 1 - 0.8 sd_j / b_j for one
-that is not. So it is high where the data say much more than the prior, whatever the number of weights that are zero at
-the mode, and hopeless where they do not, as with fewer rows than columns.
+that is not; under an elastic net also E exp(-(w_j - mode_j)^2 / (2 t_j^2)). So it is high where the data say much more
+than the prior, whatever the number of weights that are zero at the mode, and hopeless where they do not, as with fewer
+rows than columns.
 
 The evidence: the envelope's integral times the share kept, a consistent estimate with a standard error.
 
@@ -51,13 +52,16 @@ _TABLE_TOLERANCE = 1e-5
 
 def why_not(target: Target) -> str | None:
     """Say in a sentence why there is no envelope over a posterior, or None where there is one."""
-    if target.model.prior.kind != "laplace":
-        return "the rejection engine is for Laplace priors: under others the exact engine draws without rejecting"
+    if not target.model.prior.has_kink:
+        return (
+            "the rejection engine is for Laplace and elastic net priors: under others the exact engine draws without "
+            "rejecting"
+        )
     spectrum = target.spectrum
     if spectrum.rank < spectrum.num_features:
         return (
             f"rejection needs a design of full rank, got rank {spectrum.rank} for {spectrum.num_features} features: "
-            "along the other directions the Laplace prior is all there is, and no Gaussian lies above it"
+            "along the other directions the prior is all there is, and the data put no Gaussian above it"
         )
     if spectrum.degrees_of_freedom <= spectrum.num_features and "noise_scale" in target.learned_scales:
         return (
@@ -69,10 +73,10 @@ def why_not(target: Target) -> str | None:
 
 @one_thread()
 def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progress: bool = False) -> EngineResult:
-    """Draw independently from the posterior under a Laplace prior.
+    """Draw independently from the posterior under a Laplace or an elastic net prior.
 
     Args:
-        target: The posterior; its model's prior is a Laplace.
+        target: The posterior; its model's prior has a kink.
         draws: Draws a chain.
         tune: Not used: there is no chain to warm up.
         chains: Number of chains; a chain's draws do not depend on it.
@@ -99,7 +103,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     if not acceptance >= _SMALLEST_ACCEPTANCE:
         raise EngineCannot(
             f"rejection would keep {acceptance:.2g} of its proposals (least worth while: {_SMALLEST_ACCEPTANCE}): the "
-            "Laplace prior says too much beside the data for its Gaussian envelope"
+            "prior says too much beside the data for its Gaussian envelope"
         )
     generators = chain_generators(target, chains, seed)
     proposals = math.ceil(1.1 * draws / acceptance) + 16

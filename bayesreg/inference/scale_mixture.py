@@ -1,4 +1,4 @@
-"""Two blocks of a Gibbs sampler for the Laplace prior, the learned scales collapsed, all chains in one batch.
+"""Two blocks of a Gibbs sampler for a prior with a kink, the learned scales collapsed, all chains in one batch.
 
 The coordinates. z = (w - m) / D = t x, with D the prior's own scales and t the common factor of the effective ones: t =
 1 (scale known), beta (learned), and either times the noise s (relative to the noise). The Laplace prior is a mixture,
@@ -31,10 +31,15 @@ Block 2, t and v given w and s. A learned prior scale moves once more, now with 
 
 which is quick where the first block is slow and the other way round; then v_j | x_j, a reciprocal inverse Gaussian.
 
+An elastic net, exp(-a_j |x_j| - q_j x_j^2 / 2) but for a constant (`bayesreg.prior_shapes`), is the Laplace of a_j x_j
+times a Gaussian: x_j | u_j ~ Normal(0, v_j) with v_j = u_j / (a_j^2 + q_j u_j), and u_j | x_j is the variance above at
+a_j x_j. The density of u then is another one, but its own factor of the joint density, so block 1 is as it was.
+
 Sources: Park and Casella, The Bayesian Lasso, JASA 103 (2008); the noise collapsed: Rajaratnam, Sparks, Khare and
 Zhang, Uncertainty quantification for modern high-dimensional regression via scalable Bayesian methods, JCGS 28 (2019);
 x in O(r^2 d): Bhattacharya, Chakraborty and Mallick, Fast sampling with Gaussian scale mixture priors in
-high-dimensional regression, Biometrika 103 (2016); a scale moved with the weights and with the standardised weights
+high-dimensional regression, Biometrika 103 (2016); the elastic net as a mixture: Li and Lin, The Bayesian elastic net,
+Bayesian Analysis 5 (2010); a scale moved with the weights and with the standardised weights
 held in turn: Yu and Meng, To center or not to center, JCGS 20 (2011).
 """
 
@@ -48,6 +53,7 @@ import torch
 from bayesreg.inference.inverse_gaussian import mixing_variances
 from bayesreg.inference.lattice import RandomLattice, choose
 from bayesreg.inference.normals import standard_normals
+from bayesreg.prior_shapes import PriorShape
 from bayesreg.scales import LearnedScale
 
 # Up to so many numbers, the products of each pair of rows of G are kept: K then takes a third of the time.
@@ -71,6 +77,29 @@ class SpannedData:
     projections: torch.Tensor
     residual: torch.Tensor
     degrees_of_freedom: int
+
+
+class Kink:
+    """What block 2 knows of the prior: the variances of x for given values of it.
+
+    Args:
+        shape: The prior's density in units of its scale; None: a Laplace prior.
+        like: A tensor of the dtype and on the device wanted.
+    """
+
+    def __init__(self, shape: PriorShape | None, like: torch.Tensor):
+        # A Laplace prior, a = 1 and q = 0, is spared the operations.
+        self._is_laplace = shape is None or not shape.square.any()
+        if not self._is_laplace:
+            self._absolute, self._square = (like.new_tensor(part) for part in (shape.absolute, shape.square))
+
+    def scaled(self, absolute: torch.Tensor) -> torch.Tensor:
+        """Return a |x|."""
+        return absolute if self._is_laplace else self._absolute * absolute
+
+    def variances(self, mixing: torch.Tensor) -> torch.Tensor:
+        """Return the variance v of x given u, of the same shape."""
+        return mixing if self._is_laplace else mixing / (self._absolute.square() + self._square * mixing)
 
 
 @dataclass
@@ -101,6 +130,8 @@ class ScaleMixture:
         prior_scale: The prior of beta; None: known.
         relative_to_noise: Whether t = beta s, and not beta.
         num_chains: Number of chains.
+        shape: The prior's density in units of its scale; None: a Laplace prior. Only that of a Laplace prior may have a
+            scale to learn.
     """
 
     def __init__(
@@ -110,7 +141,9 @@ class ScaleMixture:
         prior_scale: LearnedScale | None,
         relative_to_noise: bool,
         num_chains: int,
+        shape: PriorShape | None = None,
     ):
+        self._kink = Kink(shape, data.design)
         self._data, self._noise, self._prior_scale, self._relative = data, noise, prior_scale, relative_to_noise
         self._transposed = data.design.mT.contiguous()
         self._outer = _outer_products(data.design)
@@ -202,7 +235,7 @@ class ScaleMixture:
                 self._held_weights.learn(steps, probabilities)
             state.log_factor = log_factors[self._places, place]
             absolute = absolute * (-steps[self._places, place]).exp().unsqueeze(-1)
-        state.variances = mixing_variances(absolute, generator)
+        state.variances = self._kink.variances(mixing_variances(self._kink.scaled(absolute), generator))
 
     def _lay(self, lattice: RandomLattice | None, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         return (self._still, torch.zeros_like(self._places)) if lattice is None else lattice.lay(generator)
