@@ -13,6 +13,7 @@ import numpy as np
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.moments import Moments, as_moments
+from bayesreg.row_sums import check_squares
 
 # A Gram of more than so many operations is not made where the rows are fewer than half the columns.
 _LARGE_GRAM = 2e8
@@ -80,13 +81,14 @@ class CentredRows(CentredDesign):
         self.has_intercept, self.from_rows = intercept, True
         rows = np.column_stack([data.features, data.target])
         means = np.zeros(rows.shape[1])
-        if intercept:
+        if intercept:  # (squares that overflow are refused below)
             # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave rounding.
             pivot = rows[0].copy()
             rows -= pivot
             offsets = rows.mean(axis=0)
             rows -= offsets
             means = pivot + offsets
+        check_squares(np.einsum("ij,ij->j", rows, rows), rows.any(axis=0), (*data.feature_names, data.target_name))
         self._rows = rows
         self.feature_means, self.target_mean = means[:-1], float(means[-1])
 

@@ -13,7 +13,7 @@ from bayesreg.arrays import check_whole_number
 from bayesreg.data import RegressionData, simulate_weight_decay
 from bayesreg.inference.progress import progress_bar
 from bayesreg.penalty_path import path
-from bayesreg.selection import Chooser, checked_methods
+from bayesreg.selection import Chooser, checked_methods, positive_lambdas
 from bayesreg.training_checks import check_test
 
 # Without "learned", which draws from a posterior a data set.
@@ -27,8 +27,8 @@ class ChoiceStudy:
 
     Attributes:
         table: One row a data set and method: `replication`, `method`, `lambda`, `test_loss`, `best_lambda` and
-            `best_test_loss` (the smallest along the path on the same rows: nobody can know it), and `excess`, the test
-            loss over the best one, less 1.
+            `best_test_loss` (the smallest along the path and among the choices on the same rows: nobody can know it),
+            and `excess`, the test loss over the best one, less 1.
         kind: "l2", "l1" or "elasticnet".
     """
 
@@ -93,6 +93,7 @@ def study_choice(
     """
     replications = check_whole_number(replications, "replications", 1)
     seed = check_whole_number(seed, "seed", 0)
+    lambdas = None if lambdas is None else positive_lambdas(lambdas)
     options = {"l1_ratio": l1_ratio, "intercept": intercept}
     rows = []
     with progress_bar(progress, "data sets", replications) as advance:
@@ -114,7 +115,8 @@ def study_choice(
             least = min(float(along[best]), float(gets.min()))
             best_strength = float(whole.lambdas[best]) if float(along[best]) == least else strengths[int(gets.argmin())]
             for name, strength, loss in zip(names, strengths, gets.tolist(), strict=True):
-                rows.append((replication, name, strength, loss, best_strength, least, loss / least - 1.0))
+                excess = loss / least - 1.0 if least else (np.inf if loss else 0.0)
+                rows.append((replication, name, strength, loss, best_strength, least, excess))
             advance()
     columns = ["replication", "method", "lambda", "test_loss", "best_lambda", "best_test_loss", "excess"]
     return ChoiceStudy(pd.DataFrame(rows, columns=columns), kind)

@@ -116,17 +116,19 @@ class EvidenceSpectrum:
         num_features = root.shape[1] - 1
         design = root[:, :-1] * relative_scales
         observed, shift = root[:, -1], root[:, :-1] @ prior_loc
-        left, values, basis = _singular_value_decomposition(design, num_rows)
+        degrees = num_rows - (1 if centred else 0)
+        share = _share_of_rounding(num_features, from_rows)
+        smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
+        left, values, basis = _singular_value_decomposition(design, degrees, smallest)
         # A singular vector's sign is anyone's choice, and libraries and processors differ in it: with it, all draws.
         signs = np.where(np.cos(np.arange(1.0, num_features + 1)) @ basis < 0.0, -1.0, 1.0)
         left, basis = left * signs, basis * signs
         projections = left.T @ (observed - shift)
         # The shift lies in the span: the residual is the target's own, and so is its rounding.
         outside = observed - left @ (left.T @ observed)
-        degrees = num_rows - (1 if centred else 0)
         # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
         # which a small noise scale would blow up.
-        share, size = _share_of_rounding(num_features, from_rows), np.linalg.norm(observed)
+        size = np.linalg.norm(observed)
         residual, smallest = float(outside @ outside), float(share * size) ** 2
         blind = not from_rows and values.size < degrees and residual <= smallest
         if values.size >= degrees or residual <= smallest:
@@ -263,12 +265,19 @@ class EvidenceSpectrum:
             s and t; t may be 0, where the target is best explained without the columns.
 
         Raises:
-            ValueError: The evidence has no maximum: it grows, or stays as high, as the noise goes to 0.
+            ValueError: The evidence has no maximum, but grows, or stays as high, as the noise goes to 0; or second
+                moments do not tell the residual from rounding.
         """
+        self.require_residual()
         logs = self.singular_values.log()
-        if not self.rank or not self.projections.any():
+        squares = float(self.projections.square().sum())
+        if not self.residual and not squares > self.rounding:
+            raise ValueError("noise_scale must be given: the target is constant, and says nothing of it")
+        if not self.rank or not squares:
             return math.sqrt(max(self.residual, 0.0) / max(self.degrees_of_freedom, 1)), 0.0
-        lower, upper = float(-logs.max()) - _RATIO_REACH, float(-logs.min()) + _RATIO_REACH
+        # Where there is a residual, a weight can be as many times the noise's part of it as the target is.
+        clear = math.log(max(squares / self.residual * self.degrees_of_freedom, 1.0)) / 2.0 if self.residual else 0.0
+        lower, upper = float(-logs.max()) - _RATIO_REACH, float(-logs.min()) + clear + _RATIO_REACH
         grid = torch.linspace(lower, upper, 20 + round(8 * (upper - lower)), dtype=torch.float64, device=logs.device)
 
         def height(log_ratio: torch.Tensor) -> torch.Tensor:
@@ -353,10 +362,13 @@ def _share_of_rounding(num_features: int, from_rows: bool) -> float:
     return rounding if from_rows else math.sqrt(rounding)
 
 
-def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _singular_value_decomposition(
+    design: np.ndarray, largest_rank: int, smallest: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return U (k, r), S (r,) descending and V (d, r) of a matrix of numerical rank r.
 
-    The rank is judged on columns of unit length: a short column is no sign of a short rank.
+    The rank is judged on columns of unit length, a short column being no sign of a short rank: by the singular values
+    above a share of the largest, and by what is known of it.
 
     Raises:
         LinAlgError: The Jacobi iteration did not converge.
@@ -364,7 +376,8 @@ def _singular_value_decomposition(design: np.ndarray, num_rows: int) -> tuple[np
     lengths = np.linalg.norm(design, axis=0)
     lengths = np.where(lengths > 0, lengths, 1.0)
     left, values, right = scipy.linalg.svd(design / lengths, full_matrices=False, check_finite=False)
-    keep = values > max(num_rows, design.shape[1]) * np.finfo(np.float64).eps * (values[0] if values.size else 0.0)
+    keep = values > smallest * (values[0] if values.size else 0.0)
+    keep[largest_rank:] = False
     left, values, right = left[:, keep], values[keep], right[keep]
     if lengths.max() <= lengths.min() * (1.0 + _OF_ONE_LENGTH):
         return left, values * lengths[0], right.T

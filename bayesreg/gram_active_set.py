@@ -98,12 +98,15 @@ class GramActiveSet:
             signs: Their signs.
 
         Returns:
-            False where they do not fit or are dependent: then the set is what is left without those leaving.
+            False where they do not fit, are dependent, or rounding has spoilt the inverse: the set is then of no use.
         """
         if leaving.size:
             k = self.size
             columns = self._inverse[:k, leaving]
-            self._inverse[:k, :k] -= columns @ scipy.linalg.solve(columns[leaving], columns.T, assume_a="pos")
+            upper, breakdown = scipy.linalg.lapack.dpotrf(columns[leaving], lower=0)
+            if breakdown:
+                return False
+            self._inverse[:k, :k] -= columns @ scipy.linalg.cho_solve((upper, False), columns.T, check_finite=False)
             self._close(leaving.tolist())
         k, m = self.size, entering.size
         done = k + m <= self.capacity
@@ -114,7 +117,7 @@ class GramActiveSet:
             upper, breakdown = scipy.linalg.lapack.dpotrf(pivots, lower=0)
             done = not breakdown and bool(np.all(upper.diagonal() ** 2 > _DEPENDENT * rows[range(m), entering]))
         if m and done:
-            pivot_inverse = scipy.linalg.cho_solve((upper, False), np.eye(m))
+            pivot_inverse = scipy.linalg.cho_solve((upper, False), np.eye(m), check_finite=False)
             scaled = pivot_inverse @ shares
             self._inverse[:k, :k] += shares.T @ scaled
             self._inverse[k : k + m, :k] = -scaled
@@ -126,15 +129,19 @@ class GramActiveSet:
         self._solve()
         return done
 
-    def add_to_diagonal(self, ridge: float) -> None:
-        """Add a number to the diagonal of the Gram, which is changed in place."""
+    def add_to_diagonal(self, ridge: float) -> bool:
+        """Add a number to the diagonal of the Gram, which is changed in place; False where that makes it singular."""
         d, k = self.correlation.shape[0], self.size
         self.gram[range(d), range(d)] += ridge
         if k:
             at = self.active[:k]
             self._rows[range(k), at] = self.gram[at, at]
-            self._inverse[:k, :k] = np.linalg.inv(self._rows[:k, at])
+            upper, breakdown = scipy.linalg.lapack.dpotrf(self._rows[:k, at], lower=0)
+            if breakdown:
+                return False
+            self._inverse[:k, :k] = scipy.linalg.cho_solve((upper, False), np.eye(k), check_finite=False)
             self._solve()
+        return True
 
     def _close(self, places: list[int]) -> None:
         """Fill the places of those that have left with the last ones."""

@@ -62,9 +62,9 @@ def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray
     ridged, ridge = gram.copy(), 0.0
     path = PathFollower(ridged, correlation, d)
     for k in range(l1.shape[0]):
-        path.set.add_to_diagonal(float(l2[k]) - ridge)
+        regular = path.set.add_to_diagonal(float(l2[k]) - ridge)
         ridge = float(l2[k])
-        if path.jump_to(float(l1[k])):
+        if regular and path.jump_to(float(l1[k])):
             path.set.write(weights[k : k + 1], l1[k : k + 1])
         else:
             weights[k : k + 1] = follow(ridged, correlation, l1[k : k + 1], d)[0]
@@ -93,14 +93,15 @@ class PathFollower:
     ):
         d = correlation.shape[0]
         self.set = GramActiveSet(gram, correlation, min(most_active, d))
-        largest = float(np.abs(correlation).max(initial=0.0))
-        self.position = largest if weights is None else strength  # lambda
-        self.tolerance = _VIOLATION * largest
+        self.largest = float(np.abs(correlation).max(initial=0.0))
+        self.position = self.largest if weights is None else strength  # lambda
+        self.tolerance = _VIOLATION * self.largest
         self.knots_left, self.knots_since = 50 * (d + 20), 0
         self.prefers_jumps = False
         if weights is not None:
             active = np.flatnonzero(weights)
-            self.set.exchange(np.empty(0, dtype=np.intp), active, np.sign(weights[active]))
+            if not self.set.exchange(np.empty(0, dtype=np.intp), active, np.sign(weights[active])):
+                self.begin_again()
 
     def advance(self, lambdas: np.ndarray) -> tuple[np.ndarray, int]:
         """Go down to given strengths.
@@ -187,8 +188,13 @@ class PathFollower:
                 before = active.active[:k].copy(), active.signs[:k].copy()
             if not patience or not active.exchange(leaving, entering, np.sign(correlation[entering])):
                 break
-        if before is not None:
-            everything = np.arange(active.size)
-            active.exchange(everything, *before)
+        if before is not None and not active.exchange(np.arange(active.size), *before):
+            self.begin_again()
         self.prefers_jumps = False
         return False
+
+    def begin_again(self) -> None:
+        """Go back to lambda_max, with an empty set: knot by knot, what is on the way comes again."""
+        active = self.set
+        self.set = GramActiveSet(active.gram, active.correlation, active.capacity)
+        self.position = self.largest

@@ -32,6 +32,12 @@ def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.nda
     if not squares.size:
         return np.geomspace(1.0, _SHARE, _NUM_LAMBDAS)
     last = max(squares.min(), _LEAST_OF_SPECTRUM * squares.max()) / _BEYOND_SPECTRUM
+    spectrum = design.spectrum
+    free = spectrum.degrees_of_freedom - spectrum.rank
+    if free > 0 and spectrum.residual > 0.0:  # the prior that the least-squares fit would suggest: s^2 / (n t^2)
+        coordinates = (spectrum.projections / spectrum.singular_values).square()
+        suggested = spectrum.residual / free / (design.num_rows * float(coordinates.mean()) or np.inf)
+        last = min(last, suggested / _BEYOND_SPECTRUM) or last
     return np.geomspace(_BEYOND_SPECTRUM * squares.max(), last, _NUM_LAMBDAS)
 
 

@@ -60,7 +60,7 @@ class LeaveOneOut:
     @property
     def standard_error(self) -> float:
         """The standard error of the loss at the best strength."""
-        return float(self.errors.std() / math.sqrt(len(self.errors)))
+        return float(self.errors.std() / math.sqrt(len(self.errors))) if len(self.errors) > 1 else math.nan
 
     @property
     def note(self) -> str:

@@ -149,13 +149,22 @@ class Path:
             `(m,)`.
 
         Raises:
-            ValueError: If they have other columns.
+            TypeError: If they are neither rows nor moments.
+            ValueError: If they have other columns or other units, or are moments about the origin and the fits have
+                intercepts.
         """
+        if not isinstance(data, RegressionData | Moments):
+            raise TypeError(f"data must be a RegressionData or Moments, got {type(data).__name__}")
         names = data.feature_names
         if names != self.feature_names:
             raise ValueError(
                 f"data must have the columns of the path, {', '.join(self.feature_names[:5])} and so on "
                 f"({len(self.feature_names)}); got {', '.join(names[:5])} and so on ({len(names)})"
+            )
+        if data.transform != self.transform:
+            raise ValueError(
+                "data must be in the units of the path's weights: on standardized data, data.transform.apply(rows) of "
+                "rows in their own units; for rows in their own units, path.original_units()"
             )
         weights, intercepts = self.weights.numpy(), self.intercepts.numpy()
         if isinstance(data, RegressionData):
@@ -165,6 +174,8 @@ class Path:
                 residuals = data.target[rows] - weights @ data.features[rows].T - intercepts[:, None]
                 total += np.square(residuals).sum(axis=1)
             return torch.from_numpy(total / (2 * data.num_rows))
+        if not data.centred and intercepts.any():
+            raise ValueError("data must be rows or centred moments: those about the origin do not know their means")
         squares = data.residuals(weights)[0]
         bias = data.target_mean - weights @ data.feature_means - intercepts
         return torch.from_numpy(squares / data.num_rows / 2 + np.square(bias) * data.centred / 2)
@@ -173,17 +184,25 @@ class Path:
 
     @cached_property
     def covariance_diagonal(self) -> torch.Tensor:
-        """The posterior variances of the weights at `noise_scale` known, `(m, d)`; l2 only."""
-        return torch.from_numpy(self._of_ridge("covariance_diagonal").variances() * self.noise_scale**2)
+        """The posterior variances of the weights at `noise_scale` known, `(m, d)`, in the weights' units; l2 only."""
+        variances = torch.from_numpy(self._of_ridge("covariance_diagonal").variances() * self.noise_scale**2)
+        if self.standardized is None:
+            return variances
+        return self.standardized.transform.to_original_weights(variances.sqrt()).square()
 
     @cached_property
     def degrees_of_freedom(self) -> torch.Tensor:
         """Effective degrees of freedom, the intercept not counted, `(m,)`.
 
         The trace of the hat matrix (l2); the number of nonzero weights (l1: Zou, Hastie and Tibshirani, 2007).
+
+        Raises:
+            ValueError: The path is of an elastic net.
         """
         if self.kind == "l1":
             return self.num_nonzero.double()
+        if self.kind == "elasticnet":
+            raise ValueError("degrees_of_freedom is known for kind='l2' and 'l1', got kind='elasticnet'")
         return torch.from_numpy(self._of_ridge("degrees_of_freedom").degrees_of_freedom())
 
     @cached_property
@@ -200,6 +219,9 @@ class Path:
     def leave_one_out(self) -> torch.Tensor:
         """The mean square of the exact leave-one-out residuals, `(m,)`; l2 only, and from rows.
 
+        The fit without a row is that of the same prior and noise: n lambda, the weight of the penalty beside a sum over
+        rows, is held. (`cross_validate` holds lambda.)
+
         Raises:
             TypeError: The path was made from moments.
         """
@@ -208,6 +230,7 @@ class Path:
     def leave_one_out_rows(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each; l2, from rows."""
         ridge = self._of_ridge("leave_one_out_rows")
+        index = range(len(self.lambdas))[index]
         residuals, freedom = ridge.leave_one_out_rows(self._rows(), self._design, index)
         return torch.from_numpy(residuals), torch.from_numpy(freedom)
 
@@ -243,7 +266,8 @@ class Path:
     def original_units(self) -> Path:
         """Return weights and intercepts in the units of the data before `standardized()`.
 
-        Strengths, losses, gaps and prior scales stay those of the problem that was solved.
+        Strengths, losses, gaps, prior scales, evidence and leave-one-out errors stay those of the problem that was
+        solved.
 
         Returns:
             The same fits, in other units.

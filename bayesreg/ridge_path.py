@@ -82,9 +82,10 @@ class RidgeFits:
 
     def generalised_cross_validation(self) -> np.ndarray:
         """Return (|r|^2 / n) / (1 - (df + 1) / n)^2, the 1 with an intercept only, `(m,)`; inf where that is 0 / 0."""
-        n, own = self.spectrum.num_rows, int(self.spectrum.has_intercept)
+        spectrum = self.spectrum
+        free = spectrum.degrees_of_freedom - spectrum.rank + _kept(spectrum, self.lambdas).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = self.mean_squares / np.square(1.0 - (self.degrees_of_freedom() + own) / n)
+            score = self.mean_squares / np.square(free / spectrum.num_rows)
         return np.where(np.isnan(score), np.inf, score)
 
     def leave_one_out(self, data: RegressionData, design: CentredDesign) -> np.ndarray:
@@ -97,14 +98,14 @@ class RidgeFits:
         Returns:
             The errors; infinite where a row alone determines a direction.
         """
-        squares = self._of_blocks(data, design, self.shrinkage, lambda residuals, _: np.square(residuals).sum(axis=0))
+        squares = self._of_blocks(data, design, self.lambdas, lambda residuals, _: np.square(residuals).sum(axis=0))
         return np.sum(squares, axis=0) / self.spectrum.num_rows
 
     def leave_one_out_rows(
         self, data: RegressionData, design: CentredDesign, index: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each."""
-        one = self.shrinkage[index : index + 1]
+        one = self.lambdas[[index]]
         both = self._of_blocks(data, design, one, lambda *of_rows: np.concatenate(of_rows, axis=1))
         return tuple(np.concatenate(both).T)
 
@@ -113,15 +114,17 @@ class RidgeFits:
         self,
         data: RegressionData,
         design: CentredDesign,
-        shrinkage: np.ndarray,
+        lambdas: np.ndarray,
         use: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> list[np.ndarray]:
         """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
         to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
-        projections, kept = spectrum.projections.numpy(), 1.0 - shrinkage
+        projections, kept = spectrum.projections.numpy(), _kept(spectrum, lambdas)
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
+        if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
+            kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
         step = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1))
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
@@ -154,7 +157,9 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     values, projections = spectrum.singular_values.numpy(), spectrum.projections.numpy()
     n = design.num_rows
     weights = (values * projections / (np.square(values) + n * lambdas[:, None])) @ spectrum.basis.numpy().T
-    mean_squares, correlations = design.residuals(weights)
+    # Not from the weights: second moments make a small residual a difference of large numbers.
+    mean_squares = (spectrum.residual + np.square(_kept(spectrum, lambdas) * projections).sum(axis=1)) / n
+    correlations = design.residuals(weights)[1]
     # J is quadratic: its excess is half the gradient's square in the metric of the inverse Hessian, at most 1 / lambda.
     gradient = correlations - lambdas[:, None] * weights
     along = np.square(gradient @ spectrum.basis.numpy())
@@ -165,6 +170,12 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
         excess += np.divide(rest, lambdas, out=np.zeros_like(rest), where=lambdas > 0.0)
     null = design.mean_square
     return RidgeFits(spectrum, lambdas, weights, mean_squares, excess / (null if null > 0.0 else 1.0))
+
+
+def _kept(spectrum: EvidenceSpectrum, lambdas: np.ndarray) -> np.ndarray:
+    """Return 1 - f, without a difference, `(m, r)`."""
+    ridge = spectrum.num_rows * lambdas[:, None]
+    return ridge / (np.square(spectrum.singular_values.numpy()) + ridge)
 
 
 def _shrinkage(spectrum: EvidenceSpectrum, lambdas: np.ndarray) -> np.ndarray:

@@ -139,12 +139,32 @@ def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None])
         offsets = block.mean(axis=0)
         block -= offsets
         scatter = _gram(block)
-    # A square this small has lost digits, unless all of them are 0: a constant column.
-    too_small = np.diagonal(scatter) < SMALLEST_SQUARE
-    if too_small.any() and (too_small & block.any(axis=0)).any():
-        name = (*data.feature_names, data.target_name)[int(np.argmax(too_small & block.any(axis=0)))]
-        raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")
+    squares = np.diagonal(scatter)
+    if (squares < SMALLEST_SQUARE).any():
+        finite = np.nan_to_num(squares, nan=1.0, posinf=1.0)  # what overflows is refused when all is summed up
+        check_squares(finite, block.any(axis=0), (*data.feature_names, data.target_name))
     return RowSums(len(block), offsets, scatter)
+
+
+def check_squares(squares: np.ndarray, varies: np.ndarray, names: tuple[str, ...]) -> None:
+    """Refuse columns whose sums of squares float64 does not hold.
+
+    Args:
+        squares: The sums of squares of the centred columns.
+        varies: Whether a column has an entry that is not 0.
+        names: Their names.
+
+    Raises:
+        ValueError: One is too large; or so small that it has lost digits.
+    """
+    wrong = ~np.isfinite(squares)
+    if wrong.any():
+        name = names[int(np.argmax(wrong))]
+        raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")
+    wrong = (squares < SMALLEST_SQUARE) & varies
+    if wrong.any():
+        name = names[int(np.argmax(wrong))]
+        raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")
 
 
 def _gram(block: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 
 from bayesreg.cross_validation import CrossValidation, cross_validate, smallest
 from bayesreg.data import RegressionData, require_rows
-from bayesreg.lambdas import checked_ratio
+from bayesreg.lambdas import checked_lambdas, checked_ratio
 from bayesreg.leave_one_out import LeaveOneOut, leave_one_out, with_importance_sampling
 from bayesreg.model import LinearRegression
 from bayesreg.moments import Moments, as_moments
@@ -137,7 +137,8 @@ def choose_lambda(
       it.
     - ``"evidence"``: the prior of the largest marginal likelihood (`bayesreg.strength_evidence`); with the noise scale
       not given, at its likeliest (l2), or at `Path.noise_scale` (l1).
-    - ``"loo"``: leave-one-out, exactly, the smallest mean loss (`bayesreg.leave_one_out`).
+    - ``"loo"``: leave-one-out, exactly, the smallest mean loss (`bayesreg.leave_one_out`); when a row goes, l2 holds
+      the prior, n lambda, the others lambda, as in cross-validation.
     - ``"learned"``: the prior scale has a prior itself, HalfCauchy of the scale sd(y) / rms(sd(x)), and an unknown
       noise scale HalfNormal(sd(y)); the posterior median of lambda = s^2 / (n t^2), or s^2 / (n b).
 
@@ -171,8 +172,8 @@ def choose_lambda(
     """
     checked_ratio(kind, l1_ratio)
     names = checked_methods(methods, kind, data)
-    if lambdas is not None and not np.all(np.asarray(lambdas, dtype=np.float64) > 0.0):
-        raise ValueError("lambdas must be positive to choose among (strength 0 stands for no prior with a scale)")
+    if lambdas is not None:
+        lambdas = positive_lambdas(lambdas)
     check_test(test, data)
     options = {"l1_ratio": l1_ratio, "intercept": intercept}
     whole = path(data, kind, lambdas, noise_scale=noise_scale, **options)
@@ -186,7 +187,11 @@ def checked_methods(methods: Sequence[str] | None, kind: str, data: RegressionDa
     """Return the methods' names, or refuse them."""
     if methods is None:
         left_out = (_OF_A_PRIOR if kind == "elasticnet" else ()) + (_OF_ROWS if isinstance(data, Moments) else ())
-        return tuple(name for name in METHODS if name not in left_out)
+        methods = [name for name in METHODS if name not in left_out]
+        if not methods:
+            raise TypeError("data must be rows (a RegressionData) to choose for kind 'elasticnet', got Moments")
+    if not isinstance(methods, str | Sequence):
+        raise TypeError(f"methods must be names, among {', '.join(METHODS)}, got {methods!r}")
     names = (methods,) if isinstance(methods, str) else tuple(methods)
     for name in names:
         if name not in METHODS:
@@ -198,6 +203,18 @@ def checked_methods(methods: Sequence[str] | None, kind: str, data: RegressionDa
     if not names or len(set(names)) < len(names):
         raise ValueError(f"methods must be different names, at least one, got {names}")
     return names
+
+
+def positive_lambdas(lambdas: Sequence[float] | np.ndarray | torch.Tensor) -> np.ndarray:
+    """Return strengths to choose among, or refuse them: 0 stands for no prior with a scale."""
+    values = checked_lambdas(lambdas, "l2")
+    if not values.all():
+        raise ValueError("lambdas must be positive to choose among, got 0, which stands for no prior with a scale")
+    return values
+
+
+def _ends(strengths: np.ndarray) -> tuple[float, float]:
+    return float(strengths.min()), float(strengths.max())
 
 
 class Chooser:
@@ -250,8 +267,9 @@ class Chooser:
                 moments, self.strengths, noise, self.path.has_intercept, self.seed, self.progress
             )
         self.curves["evidence"] = evidence.table
-        note = _AT_END if evidence.at_end else ""
-        return Choice("evidence", evidence.strength, lower=evidence.lower, upper=evidence.upper, note=note)
+        if evidence.at_end:  # it may go on beyond: no interval
+            return Choice("evidence", float(np.clip(evidence.strength, *_ends(self.strengths))), note=_AT_END)
+        return Choice("evidence", evidence.strength, lower=evidence.lower, upper=evidence.upper)
 
     def _by_loo(self) -> Choice:
         curve = leave_one_out(self.path, self.path.data)
@@ -284,5 +302,5 @@ class Chooser:
 
     def _held_out(self, method: str, index: int, losses: torch.Tensor, error: float | None, note: str = "") -> Choice:
         strength = float(self.strengths[index])
-        end = _AT_END if strength in (self.strengths.min(), self.strengths.max()) else ""
+        end = _AT_END if strength in _ends(self.strengths) else ""
         return Choice(method, strength, float(losses[index]), error, note="; ".join(filter(None, [end, note])))

@@ -283,3 +283,76 @@ def test_rows_of_many_columns_give_the_path_of_their_moments(monkeypatch, kind):
     np.testing.assert_allclose(found.weights, expected.weights, atol=1e-9)
     np.testing.assert_allclose(found.intercepts, expected.intercepts, atol=1e-8)
     assert float(found.relative_gaps.max()) <= 1e-10
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.01])
+@pytest.mark.parametrize("lambdas", [[1.0, 1e-10], [1.0, 1e-12], list(np.geomspace(1.0, 1e-12, 50))])
+def test_an_elastic_net_over_many_decades_is_reached_whatever_becomes_of_the_inverse(lambdas, ratio):
+    x, y = np.random.default_rng(0).normal(size=(10, 30)), np.random.default_rng(1).normal(size=10)
+    assert float(br.path(br.RegressionData(x, y), "elasticnet", lambdas, l1_ratio=ratio).relative_gaps.max()) <= 1e-10
+
+
+def test_the_noise_scale_of_clear_data_is_found():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100_000, 3))
+    data = br.RegressionData(x, x @ [1.0, 2.0, 3.0] + 1e-3 * rng.normal(size=100_000))
+    assert br.path(data, "l2", [0.1]).noise_scale == pytest.approx(1e-3, rel=0.02)
+
+
+def test_second_moments_have_the_rank_of_their_rows():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 50))
+    data = br.RegressionData(x, x[:, 0] + rng.normal(size=20))
+    batches = br.Moments.from_batches([data])  # without a factor of the rows
+    lambdas = [1.0, 1e-4, 1e-8, 1e-12]
+    rows, moments = br.path(data, "l2", lambdas, noise_scale=0.5), br.path(batches, "l2", lambdas, noise_scale=0.5)
+    assert rows.spectrum.rank == moments.spectrum.rank == 19
+    np.testing.assert_allclose(moments.gcv, rows.gcv, rtol=1e-6)
+    np.testing.assert_allclose(moments.losses, rows.losses, rtol=1e-6)
+    np.testing.assert_allclose(moments.log_evidence, rows.log_evidence, rtol=1e-9)
+    twins = np.column_stack([x[:, 0]] * 3)
+    data = br.RegressionData(twins, rng.normal(size=20))
+    batches = br.Moments.from_batches([data])
+    evidence = [br.path(one, "l2", [0.1], noise_scale=0.3).log_evidence for one in (data, batches)]
+    np.testing.assert_allclose(*evidence, rtol=1e-9)
+
+
+def test_leave_one_out_has_its_digits_down_to_zero():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(12, 30)), rng.normal(size=12)
+    left = br.path(br.RegressionData(x, y), "l2", [1e-9, 1e-12, 1e-14, 1e-16, 0.0]).leave_one_out
+    errors = []
+    for i in range(12):
+        kept = np.delete(np.arange(12), i)
+        mean_x, mean_y = x[kept].mean(0), y[kept].mean()
+        w = np.linalg.pinv(x[kept] - mean_x) @ (y[kept] - mean_y)
+        errors.append(y[i] - mean_y - (x[i] - mean_x) @ w)
+    np.testing.assert_allclose(left, np.mean(np.square(errors)), rtol=1e-6)
+
+
+def test_losses_of_data_in_other_units_are_refused(diabetes):
+    found = br.path(diabetes, "l2", [0.1], noise_scale=0.7)
+    raw = br.load_diabetes()
+    with pytest.raises(ValueError, match="data must be in the units of the path's weights"):
+        found.loss(raw)
+    there = found.original_units()
+    scale = raw.target.var()
+    np.testing.assert_allclose(there.loss(raw), found.losses * scale, rtol=1e-10)
+    with pytest.raises(ValueError, match="units"):
+        there.loss(diabetes)
+    factor = raw.target.std() / raw.features.std(0)
+    np.testing.assert_allclose(there.covariance_diagonal, found.covariance_diagonal.numpy() * factor**2, rtol=1e-10)
+    with pytest.raises(ValueError, match="centred moments"):
+        br.path(raw, "l2", [0.1]).loss(br.Moments.from_data(raw).about_origin())
+    origin = br.path(raw, "l2", [0.1], intercept=False)
+    np.testing.assert_allclose(origin.loss(br.Moments.from_data(raw).about_origin()), origin.losses, rtol=1e-10)
+    with pytest.raises(TypeError, match="RegressionData or Moments"):
+        found.loss(3)
+
+
+def test_rows_of_many_columns_are_refused_like_others():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 1200))
+    for factor, words in ((1e160, "too large"), (1e-170, "varies too little")):
+        with pytest.raises(ValueError, match=words):
+            br.path(br.RegressionData(x * factor, x[:, 0]), "l1")

@@ -82,7 +82,7 @@ def test_the_command_lines_run(tmp_path, monkeypatch):
     for command in commands("bayesreg "):
         result = CliRunner().invoke(app, shlex.split(command)[1:])
         assert result.exit_code == 0, (command, result.stdout, result.stderr, result.exception)
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["experiment", "first"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["choice", "experiment", "first", "path"]
 
 
 @pytest.mark.parametrize("text", blocks("toml"))

@@ -210,3 +210,38 @@ def test_the_study_repeats_the_choice():
 def test_a_study_needs_two_sets_of_rows():
     with pytest.raises(TypeError, match="simulate must return"):
         br.study_choice(lambda seed: br.simulate_weight_decay(seed)[0], replications=1)
+
+
+def test_a_constant_target_has_no_noise_scale(split):
+    flat = br.RegressionData(split[0].features, np.ones(split[0].num_rows))
+    frame = br.choose_lambda(flat, "l2", ("cv", "loo"), [0.1, 1.0]).to_frame()
+    assert frame["lambda"].tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match="the target is constant"):
+        _ = br.path(flat, "l2", [0.1]).noise_scale
+
+
+def test_one_lambda_leaves_nothing_to_choose(split):
+    for kind in ("l2", "l1"):
+        (choice,) = br.choose_lambda(split[0], kind, ("evidence",), [0.1], noise_scale=0.7).choices
+        assert choice.strength == 0.1 and choice.lower is None and choice.note == "at the end of the lambdas"
+
+
+def test_moments_of_an_elastic_net_leave_no_method(split):
+    with pytest.raises(TypeError, match="data must be rows"):
+        br.choose_lambda(br.Moments.from_data(split[0]), "elasticnet")
+
+
+def test_the_default_lambdas_reach_what_clear_data_choose():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(442, 3))
+    data = br.RegressionData(x, x @ [1.0, 2.0, 3.0] + 0.03 * rng.normal(size=442))
+    choices = br.choose_lambda(data, "l2", ("evidence", "loo")).choices
+    assert all("at the end" not in choice.note for choice in choices)
+
+
+def test_a_study_of_perfect_fits_and_of_lambda_zero():
+    flat = br.RegressionData(np.random.default_rng(0).normal(size=(12, 2)), np.ones(12))
+    study = br.study_choice(lambda seed: (flat, flat), replications=2, methods=("cv",), lambdas=[1.0, 0.1])
+    assert study.table["excess"].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="lambdas must be positive"):
+        br.study_choice(replications=1, lambdas=[0.0, 0.1])
