@@ -68,6 +68,7 @@ class EvidenceSpectrum:
     relative_scales: torch.Tensor
 
     @classmethod
+    @one_thread()
     def of(
         cls, moments: Moments, relative_scales: np.ndarray, prior_loc: np.ndarray, device: torch.device | str = "cpu"
     ) -> EvidenceSpectrum:

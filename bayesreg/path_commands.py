@@ -156,9 +156,9 @@ def _show_choice(out: Console, written: WrittenChoice, folder: str) -> None:
     made = show.table("method", "lambda", "90% interval", *(_HEADINGS.get(name, name) for name in numbers))
     for _, row in frame.iterrows():
         ends = [show.number(row[name], 2) for name in ("lower_5", "upper_95")]
-        interval = "-" if "-" in ends else " to ".join(ends)
+        interval = "-" if "-" in ends else "–".join(ends)
         made.add_row(
-            row["method"], show.number(row["lambda"], 3), interval, *(_cell(name, row[name]) for name in numbers)
+            row["method"], show.number(row["lambda"], 3), interval, *(_cell(name, row[name], 3) for name in numbers)
         )
     out.print(made)
     for choice in written.choice.choices:
@@ -190,12 +190,12 @@ def _fits_table(written: WrittenPath) -> Any:
     return made
 
 
-def _cell(name: str, value: float) -> str:
+def _cell(name: str, value: float, digits_of_loss: int = 4) -> str:
     if name == "relative_gap":
         return "0" if value == 0 else f"{value:.0e}"
     if name == "num_nonzero":
         return str(int(value))
-    return show.number(value, 4 if name.endswith("loss") else 3)
+    return show.number(value, digits_of_loss if name.endswith("loss") else 3)
 
 
 def _show_smallest(out: Console, written: WrittenPath) -> None:

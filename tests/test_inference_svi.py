@@ -99,13 +99,13 @@ def test_the_mean_of_the_log_ratios_is_the_elbo():
 
 def test_a_dropped_prior_is_caught(monkeypatch):
     """The check of the exact posterior above is one that can fail."""
-    expected_prior = GaussianElbo._expected_prior
+    expected_square = GaussianElbo._expected_square
 
     def dropped(self, *arguments):
-        value, slope, curvature, rates = expected_prior(self, *arguments)
+        value, slope, curvature, rates = expected_square(self, *arguments)
         return 0.0 * value, 0.0 * slope, 0.0 * curvature, rates
 
-    monkeypatch.setattr(GaussianElbo, "_expected_prior", dropped)
+    monkeypatch.setattr(GaussianElbo, "_expected_square", dropped)
     posed = target(br.GaussianPrior(0.3), 0.8)
     evidence = exact.run(posed, draws=1, tune=0, chains=1, seed=0).log_evidence
     covariance = np.linalg.inv(posed.moments.Sxx / 0.64 + np.eye(2) / 0.09)

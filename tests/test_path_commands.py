@@ -325,7 +325,7 @@ def test_choose_hands_on_what_is_asked_and_writes_what_it_gets(asked, table, tmp
     )
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
     assert rows["cv"][1:3] == ["0.3", "-"] and rows["cv"][4:6] == ["0.25", "0.02"]
-    assert rows["learned"][1:5] == ["0.2", "0.1", "to", "0.4"] and rows["learned:"][1:] == ["posterior", "by", "exact"]
+    assert rows["learned"][1:3] == ["0.2", "0.1–0.4"] and rows["learned:"][1:] == ["posterior", "by", "exact"]
 
 
 def test_choose_leaves_to_the_choice_what_is_not_asked(asked, table, tmp_path):
