@@ -70,6 +70,8 @@ def main() -> None:
     if "paths" in beside and asked.device == "cpu":
         found["paths"] = _process("tests.benchmarks.paths")
     minutes = (time.perf_counter() - started) / 60.0
+    if isinstance(found.get("paths"), dict):
+        found["paths"]["commit"] = found["machine"]["commit"]
     for record in found["records"]:
         record["commit"] = found["machine"]["commit"]
     found = joined(stored, found)

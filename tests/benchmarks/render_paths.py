@@ -26,7 +26,8 @@ def page(found: dict) -> str:
         return f"## The lambda axis\n\nnot run: {found['not_run']}"
     parts = {"lasso": _lasso, "ridge": _ridge, "folds": _folds, "training": _training, "study": _study}
     sections = [make(found[name]) for name, make in parts.items() if name in found]
-    return "\n\n".join(["## The lambda axis", HOW_TO_READ, *sections])
+    commit = f", commit {found['commit']}" if "commit" in found else ""
+    return "\n\n".join([f"## The lambda axis{commit}", HOW_TO_READ, *sections])
 
 
 def _lasso(rows: list[dict]) -> str:
