@@ -78,3 +78,4 @@ def test_an_epoch_does_not_wait_for_the_device(no_synchronisation, device):
         order = torch.tensor(orders()[0], device=device)
         with no_synchronisation(at_most=0):
             form.epoch(order)
+        assert bool(form.weights.isfinite().all())

@@ -356,3 +356,11 @@ def test_rows_of_many_columns_are_refused_like_others():
     for factor, words in ((1e160, "too large"), (1e-170, "varies too little")):
         with pytest.raises(ValueError, match=words):
             br.path(br.RegressionData(x * factor, x[:, 0]), "l1")
+
+
+def test_the_default_lambdas_and_the_signs_of_the_directions(diabetes):
+    for data, share in ((diabetes, 1e-3), (wide(), 1e-2)):
+        lambdas = br.path(data, "l1").lambdas
+        assert float(lambdas[-1] / lambdas[0]) == pytest.approx(share, rel=1e-12)
+        basis = br.path(data, "l2").spectrum.basis.numpy()
+        assert (np.cos(np.arange(1.0, data.num_features + 1)) @ basis >= 0.0).all()

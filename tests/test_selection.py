@@ -245,3 +245,18 @@ def test_a_study_of_perfect_fits_and_of_lambda_zero():
     assert study.table["excess"].tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="lambdas must be positive"):
         br.study_choice(replications=1, lambdas=[0.0, 0.1])
+
+
+def test_the_learned_lambda_of_l1_is_that_of_a_laplace_prior(split):
+    choice = br.choose_lambda(split[0], "l1", "learned", noise_scale=0.7)
+    scales = choice.posterior.draws["prior_scale"].numpy()
+    assert choice.choices[0].strength == pytest.approx(np.median(0.49 / (split[0].num_rows * scales)), rel=1e-12)
+
+
+def test_the_standard_error_of_the_laplace_evidence_is_that_of_repeated_draws():
+    moments, lambdas = br.Moments.from_data(one_feature(slope=1.0)), np.geomspace(1.0, 0.005, 3)
+    tables = [laplace_evidence(moments, lambdas, 1.0, True, seed, False).table for seed in range(12)]
+    spread = np.std([table["log_evidence"][0] for table in tables], ddof=1)
+    claimed = np.mean([table["standard_error"][0] for table in tables])
+    # A standard deviation of 12 is within a factor of 2 either way with probability 0.998.
+    assert 0.5 < spread / claimed < 2.0

@@ -195,7 +195,8 @@ def test_a_path_is_on_the_cpu_and_pickles_and_leaves_its_input_alone():
 
 def test_factories_name_device_and_dtype(strict_factories):
     train_path(make_rows(), LAMBDAS, "l1", epochs=1).to_frame()
-    train_path(make_rows(d=40), LAMBDAS, epochs=1)
+    path = train_path(make_rows(d=40), LAMBDAS, epochs=1)
+    assert (path.weights.dtype, path.weights.device.type) == (torch.float64, "cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
