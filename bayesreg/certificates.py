@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesreg.arrays import as_float64
+from bayesreg.computing.arrays import as_float64
 from bayesreg.duality import PenalisedPoint, duality_gap
 from bayesreg.moments import Moments, as_moments
 from bayesreg.multipliers import Factor

@@ -17,9 +17,10 @@ import typer
 from typer.core import TyperGroup
 
 import bayesreg
-from bayesreg import console as show
-from bayesreg import path_commands
-from bayesreg.command_options import (
+from bayesreg.commands import console as show
+from bayesreg.commands import path_commands
+from bayesreg.commands.flags import FLAGS, in_flags
+from bayesreg.commands.options import (
     BAD_INPUT,
     INTERRUPTED,
     Data,
@@ -45,10 +46,9 @@ from bayesreg.command_options import (
     settings_from,
     whole,
 )
+from bayesreg.commands.run_directory import environment, new_run
+from bayesreg.commands.settings import RunSettings, check_seed, parse_scale
 from bayesreg.engines import METHODS
-from bayesreg.flags import FLAGS, in_flags
-from bayesreg.run_directory import environment, new_run
-from bayesreg.settings import RunSettings, check_seed, parse_scale
 
 _SCALES = ("scale", "gaussian_scale", "laplace_scale", "loc", "noise_scale")
 
@@ -180,7 +180,7 @@ def doctor(json: Json = False) -> None:
     try:
         import torch
 
-        from bayesreg.devices import why_no_cuda
+        from bayesreg.computing.devices import why_no_cuda
     except ImportError as error:
         found |= {
             "torch": f"cannot be imported: {error}",
@@ -229,7 +229,7 @@ def run(
     settings = _settings(ctx)
     stages = show.Stages()
     with new_run(folder_of(settings), force=force) as written:
-        from bayesreg.runs import records, run_experiment
+        from bayesreg.commands.runs import records, run_experiment
 
         sampled = run_experiment(settings, written, stages)
         written.manifest["seconds"] = stages.seconds
@@ -288,7 +288,7 @@ def demo(
     check_seed(seed)
     stages = show.Stages()
     with new_run(out, force=force) as written:
-        from bayesreg.runs import run_demo
+        from bayesreg.commands.runs import run_demo
 
         parts = run_demo(written, seed, stages)
         written.manifest["seconds"] = stages.seconds

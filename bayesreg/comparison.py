@@ -29,8 +29,8 @@ from bayesreg.model import require_model
 from bayesreg.moments import Moments, as_moments
 from bayesreg.optimum import penalised_optimum
 from bayesreg.penalties import Penalty
-from bayesreg.training import train
-from bayesreg.training_objective import largest_stable_step
+from bayesreg.training.objective import largest_stable_step
+from bayesreg.training.train import train
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesreg.arrays import as_number_or_vector
+from bayesreg.computing.arrays import as_number_or_vector
 from bayesreg.objectives import CANONICAL, get_convention
 from bayesreg.penalties import Penalty
 from bayesreg.strengths import scale_from_strength, strength_from_scale

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesreg.arrays import (
+from bayesreg.computing.arrays import (
     as_float64,
     check_finite,
     check_names,

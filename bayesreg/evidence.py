@@ -24,8 +24,8 @@ import scipy.linalg
 import scipy.optimize
 import torch
 
+from bayesreg.computing.threads import one_thread
 from bayesreg.moments import Moments
-from bayesreg.threads import one_thread
 
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).

@@ -13,8 +13,8 @@ import pyro
 import pyro.distributions as dist
 import torch
 
+from bayesreg.computing.isolation import isolated
 from bayesreg.data import RegressionData, require_rows
-from bayesreg.isolation import isolated
 from bayesreg.moments import Moments, as_moments
 from bayesreg.priors import FlatPrior, Prior, prior_from_dict
 from bayesreg.scales import (

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesreg.arrays import as_float64, read_only
+from bayesreg.computing.arrays import as_float64, read_only
+from bayesreg.computing.row_sums import RowSums, factor_of_rows, sum_up
+from bayesreg.computing.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.data import RegressionData
-from bayesreg.row_sums import RowSums, factor_of_rows, sum_up
-from bayesreg.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.standardization import Standardization
 
 

@@ -30,8 +30,8 @@ import numpy as np
 import scipy.linalg
 import torch
 
+from bayesreg.computing.threads import one_thread
 from bayesreg.scales import LearnedScale
-from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
     from bayesreg.evidence import EvidenceSpectrum

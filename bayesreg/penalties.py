@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bayesreg.arrays import as_number_or_vector
+from bayesreg.computing.arrays import as_number_or_vector
 from bayesreg.objectives import CANONICAL, Convention, get_convention
 
 if TYPE_CHECKING:

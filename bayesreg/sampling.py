@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bayesreg.arrays import check_whole_number
+from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.devices import device_for, resolve_device
+from bayesreg.computing.memory import require_memory
+from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData, require_rows
-from bayesreg.devices import device_for, resolve_device
 from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference.engine import EngineCannot, EngineResult
-from bayesreg.memory import require_memory
 from bayesreg.model import require_model
 from bayesreg.moments import as_moments
-from bayesreg.posterior import Posterior
+from bayesreg.posteriors.posterior import Posterior
 from bayesreg.propriety import require_proper
-from bayesreg.threads import one_thread
 from bayesreg.warnings import ConvergenceWarning
 
 if TYPE_CHECKING:
@@ -239,8 +239,8 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
 
     Chains are judged by R-hat while they are fewer than 16. Many chains may be so short that the noise of each lifts
     R-hat above 1.01 by itself (below an ESS of about 100 a chain), though all together know the posterior well: there
-    it is `bayesreg.diagnostics.Chains.lasting_r_hat`, which leaves that noise out, that must be below 1.01. The ESS
-    must be 400 for bulk and tails in either case.
+    it is `bayesreg.posteriors.diagnostics.Chains.lasting_r_hat`, which leaves that noise out, that must be below 1.01.
+    The ESS must be 400 for bulk and tails in either case.
     """
     if result.details.get("converged") is False:
         warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
@@ -259,7 +259,7 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
             f"{divergent} divergent transitions (0 expected): raise target_acceptance, or loosen or rescale the model"
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
-    from bayesreg.posterior_summary import convergence
+    from bayesreg.posteriors.summary import convergence
 
     many = posterior.num_chains >= MANY_CHAINS
     table = convergence(posterior.draws, posterior.data.feature_names, many)

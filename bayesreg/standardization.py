@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesreg.arrays import read_only
+from bayesreg.computing.arrays import read_only
 
 if TYPE_CHECKING:
     from bayesreg.data import RegressionData

@@ -19,7 +19,7 @@ import torch
 from commands import assert_refused, call, call_json, left_behind
 
 import bayesreg as br
-from bayesreg import console
+from bayesreg.commands import console
 
 CONVERT = ["convert", "--convention", "torch-mse-mean", "--l2", "3", "--noise-scale", "0.01", "--rows", "20"]
 
@@ -160,7 +160,7 @@ KNOWN = ["--prior", "gaussian", "--scale", "0.5", "--noise-scale", "0.7", "--dra
 @pytest.fixture(autouse=True)
 def pictures(monkeypatch):
     """Leave out the pictures that take seconds; returns what draws them."""
-    from bayesreg import runs
+    from bayesreg.commands import runs
 
     draw = runs._draw_diagnostics
     monkeypatch.setattr(runs, "_draw_diagnostics", lambda *_: None)
@@ -179,7 +179,7 @@ def table(tmp_path):
 
 
 def test_run_writes_draws_summaries_figures_settings_and_a_manifest(table, tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr("bayesreg.runs._draw_diagnostics", pictures)
+    monkeypatch.setattr("bayesreg.commands.runs._draw_diagnostics", pictures)
     out = tmp_path / ("a folder whose name is longer than a line " * 3).strip() / "one"
     result = call("run", "--data", table, "--target", "price", *KNOWN, "--seed", 3, "--out", out)
     assert result.exit_code == 0 and result.stderr == "", result.stderr
@@ -359,7 +359,7 @@ def test_a_file_that_is_not_there_is_named_and_the_folder_must_be_given(table, t
 
 
 def test_the_demo_checks_its_seed_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("bayesreg.runs.run_demo", lambda *_: pytest.fail("work"))
+    monkeypatch.setattr("bayesreg.commands.runs.run_demo", lambda *_: pytest.fail("work"))
     for seed in ("one", 2**63):
         assert_refused(
             call("demo", "--seed", seed, "--out", tmp_path / "one"), "seed must be a whole number", str(seed)
@@ -372,7 +372,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_cost_the_draws(json_wanted, tabl
     def no_room(*_):
         raise ValueError("no\nroom")
 
-    monkeypatch.setattr("bayesreg.runs._draw_diagnostics", pictures)
+    monkeypatch.setattr("bayesreg.commands.runs._draw_diagnostics", pictures)
     monkeypatch.setattr("bayesreg.plots.plot_posterior_intervals", no_room)
     monkeypatch.setattr("bayesreg.plots.plot_diagnostics", lambda _: {"rank": Broken(), "forest": plt.figure()})
     arguments = ["run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "one"]
@@ -469,7 +469,7 @@ def test_an_interrupt_leaves_nothing_and_has_its_own_status(table, tmp_path, mon
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bayesreg.posterior.Posterior.save", interrupted)
+    monkeypatch.setattr("bayesreg.posteriors.posterior.Posterior.save", interrupted)
     result = call("run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "runs" / "one")
     assert result.exit_code == 130 and "interrupted" in result.stderr and left_behind(tmp_path) == []
 
@@ -478,7 +478,7 @@ def test_a_bug_is_not_taken_for_bad_input(table, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("bayesreg.posterior.Posterior.save", broken)
+    monkeypatch.setattr("bayesreg.posteriors.posterior.Posterior.save", broken)
     result = call("run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "runs" / "one")
     assert isinstance(result.exception, RuntimeError) and left_behind(tmp_path) == []
 

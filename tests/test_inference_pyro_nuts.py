@@ -10,10 +10,10 @@ from checks import assert_chains_stand_alone, assert_matches
 from gaussian_target import GaussianTarget
 
 import bayesreg as br
+from bayesreg.computing.isolation import isolated
 from bayesreg.inference import pyro_nuts
 from bayesreg.inference.pyro_nuts import _RecordingNUTS, _starting_point
 from bayesreg.inference.whitening import inverse_root
-from bayesreg.isolation import isolated
 
 
 def small_data():

@@ -8,7 +8,7 @@ import torch
 from pyro.infer import Predictive
 
 import bayesreg as br
-from bayesreg.isolation import isolated
+from bayesreg.computing.isolation import isolated
 
 
 @pytest.fixture

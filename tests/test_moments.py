@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-import bayesreg.row_sums
+import bayesreg.computing.row_sums
 from bayesreg.data import RegressionData, load_diabetes
 from bayesreg.moments import Moments, as_moments
 from bayesreg.standardization import Standardization
@@ -93,8 +93,8 @@ def test_blocks_do_not_show(monkeypatch, block):
     joint = make_rows(offset=1e8)
     joint[:, 1] = joint[:, 0]  # collinear: the factor goes through the blocks too
     whole = Moments.from_data(make_data(joint))
-    monkeypatch.setattr(bayesreg.row_sums, "_NARROW_BLOCK", block * joint.shape[1])
-    monkeypatch.setattr(bayesreg.row_sums, "_PIECE_NUMBERS", 3 * block * joint.shape[1])
+    monkeypatch.setattr(bayesreg.computing.row_sums, "_NARROW_BLOCK", block * joint.shape[1])
+    monkeypatch.setattr(bayesreg.computing.row_sums, "_PIECE_NUMBERS", 3 * block * joint.shape[1])
     moments = Moments.from_data(make_data(joint))
     assert_moments_of(moments, joint)
     lengths = np.sqrt(np.diagonal(whole.scatter))
@@ -105,9 +105,9 @@ def test_blocks_do_not_show(monkeypatch, block):
 @pytest.mark.parametrize("panels", [1, 3, 6])
 def test_panels_do_not_show(monkeypatch, panels):
     joint = make_rows(offset=1e8)
-    monkeypatch.setattr(bayesreg.row_sums, "_WIDE", 2)
-    monkeypatch.setattr(bayesreg.row_sums, "_WIDE_BLOCK", 700 * joint.shape[1])
-    monkeypatch.setattr(bayesreg.row_sums, "_PANELS", panels)
+    monkeypatch.setattr(bayesreg.computing.row_sums, "_WIDE", 2)
+    monkeypatch.setattr(bayesreg.computing.row_sums, "_WIDE_BLOCK", 700 * joint.shape[1])
+    monkeypatch.setattr(bayesreg.computing.row_sums, "_PANELS", panels)
     moments = Moments.from_data(make_data(joint))
     assert_moments_of(moments, joint)
     assert np.array_equal(moments.scatter, moments.scatter.T)

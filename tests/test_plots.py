@@ -18,10 +18,11 @@ from matplotlib.collections import PolyCollection
 from pictures import lines
 
 import bayesreg as br
-from bayesreg import plots, runs
+from bayesreg import plots
+from bayesreg.commands import runs
 from bayesreg.engines import ENGINES
-from bayesreg.plot_parts import as_drawn
-from bayesreg.posterior_summary import interval_bounds
+from bayesreg.plots.parts import as_drawn
+from bayesreg.posteriors.summary import interval_bounds
 
 pytestmark = pytest.mark.usefixtures("nothing_else_changes")
 

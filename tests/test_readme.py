@@ -14,8 +14,8 @@ from benchmarks import render
 from typer.testing import CliRunner
 
 from bayesreg.cli import app
+from bayesreg.commands.settings import RunSettings
 from bayesreg.objectives import CONVENTIONS
-from bayesreg.settings import RunSettings
 from bayesreg.translation import translate_prior
 
 ROOT = Path(__file__).parent.parent

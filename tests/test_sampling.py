@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import bayesreg as br
-from bayesreg.devices import device_for
+from bayesreg.computing.devices import device_for
+from bayesreg.computing.memory import require_memory
 from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference import scale_table
 from bayesreg.inference.engine import EngineResult
-from bayesreg.memory import require_memory
 from bayesreg.sampling import _warn, candidates
 
 LEARNED = dist.HalfNormal(1.0)

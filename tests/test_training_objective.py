@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from bayesreg.computing.power_iteration import largest_eigenvalue
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.objectives import CONVENTIONS
 from bayesreg.penalties import L1, L2, Penalty
-from bayesreg.power_iteration import largest_eigenvalue
-from bayesreg.training import train
-from bayesreg.training_objective import TrainingObjective, largest_stable_step, stable_step
+from bayesreg.training.objective import TrainingObjective, largest_stable_step, stable_step
+from bayesreg.training.train import train
 
 TRAINED = [name for name, row in CONVENTIONS.items() if row.training_loss is not None]
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import bayesreg as br
-from bayesreg import training_batch
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
-from bayesreg.training import train
-from bayesreg.training_path import train_path
+from bayesreg.training import batch as training_batch
+from bayesreg.training.path import train_path
+from bayesreg.training.train import train
 
 LAMBDAS = [0.0, 0.1, 0.7]
 SEEDS = (3, 5)
@@ -151,7 +151,7 @@ def test_pieces_and_blocks_do_not_matter(kind, d, monkeypatch):
     data = make_rows(d=d)
     whole = train_path(data, np.linspace(0, 1, 7), kind, range(5), 3, learning_rate=0.01)
     monkeypatch.setattr(training_batch, "_STATE_NUMBERS", {"cpu": 2 * 45 * 2})
-    monkeypatch.setattr("bayesreg.batched_descent._BLOCK_NUMBERS", 2 * 5 * 45)
+    monkeypatch.setattr("bayesreg.training.batched_descent._BLOCK_NUMBERS", 2 * 5 * 45)
     cut = train_path(data, np.linspace(0, 1, 7), kind, range(5), 3, learning_rate=0.01)
     np.testing.assert_allclose(cut.weights.numpy(), whole.weights.numpy(), rtol=0, atol=1e-13)
     for name, values in whole.history.items():

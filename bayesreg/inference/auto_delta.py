@@ -22,7 +22,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoDelta
 from pyro.infer.autoguide.initialization import init_to_value
 
-from bayesreg.isolation import isolated
+from bayesreg.computing.isolation import isolated
 
 if TYPE_CHECKING:
     from bayesreg.data import RegressionData

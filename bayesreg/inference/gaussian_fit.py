@@ -34,9 +34,9 @@ from typing import Any
 
 import numpy as np
 
+from bayesreg.computing.threads import one_thread
 from bayesreg.inference.bordered_precision import Covariance, Layout, Parts, independent
 from bayesreg.inference.gaussian_elbo import GaussianElbo
-from bayesreg.threads import one_thread
 
 _MEMORY = 6
 _REGULARISATION = 1e-10

@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.threads import in_parallel, one_thread
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.lattice import NUM_POINTS
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.scale_mixture import Kink, MixtureState, ScaleMixture, SpannedData
-from bayesreg.isolation import chain_seed
-from bayesreg.threads import in_parallel, one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

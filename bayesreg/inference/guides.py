@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bayesreg.arrays import check_whole_number
+from bayesreg.computing.arrays import check_whole_number
 
 FULL, MEAN_FIELD, LOW_RANK = "AutoMultivariateNormal", "AutoNormal", "AutoLowRankMultivariateNormal"
 

@@ -31,12 +31,12 @@ from typing import Any
 import pyro
 import torch
 
+from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.threads import in_parallel, one_thread
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.rotation import Block, Coordinates, State, evaluate, run_block
 from bayesreg.inference.whitening import inverse_root
-from bayesreg.isolation import chain_seed
-from bayesreg.threads import in_parallel, one_thread
 
 # Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
 # chains that have not met; the narrower ones serve where the density is zero or not finite further out.

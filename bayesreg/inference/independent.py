@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from bayesreg.isolation import chain_seed
-from bayesreg.threads import in_parallel, num_threads
+from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.threads import in_parallel, num_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def by_chains(
         block: Draws of each that are made at once.
         draws: Draws, or proposals, of each.
         draw: Draws the chains of a slice; which ones are together must change none of them. Also takes a function to
-            call once a block, as `bayesreg.threads.in_parallel` has it.
+            call once a block, as `bayesreg.computing.threads.in_parallel` has it.
 
     Returns:
         What it gave, group by group.

@@ -32,15 +32,15 @@ from typing import Any
 import pyro
 import torch
 
-from bayesreg.arrays import check_whole_number
+from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.threads import one_thread
 from bayesreg.engines import NUTS_CHAINS_AT_ONCE
 from bayesreg.inference.adaptation import StepSize, chains_have_met, initial_step_size, pooled_covariance
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.trajectory_trees import States, Transition, transition
 from bayesreg.inference.whitening import inverse_root
-from bayesreg.isolation import chain_seed
-from bayesreg.threads import one_thread
 
 # Draws that wait on the device before they go to the host.
 _DRAWS_BLOCK = 64

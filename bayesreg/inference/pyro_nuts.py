@@ -30,11 +30,11 @@ import torch
 from pyro.infer.autoguide.initialization import init_to_value
 from pyro.infer.mcmc import NUTS
 
-from bayesreg.arrays import check_whole_number
+from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.isolation import chain_seed, isolated
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.whitening import inverse_root
-from bayesreg.isolation import chain_seed, isolated
 
 # Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
 # chains that have not met; the narrower ones serve where the density is zero or not finite further out.

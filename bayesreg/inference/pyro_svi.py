@@ -45,13 +45,13 @@ from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoMultivariate
 from pyro.infer.autoguide.initialization import init_to_value
 from pyro.poutine.util import prune_subsample_sites
 
-from bayesreg.arrays import check_whole_number
+from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.isolation import chain_seed, isolated, random_streams
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.guides import FULL, LOW_RANK, MEAN_FIELD, check_guide
 from bayesreg.inference.importance import rounding_of, tail_index
 from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.whitening import inverse_root
-from bayesreg.isolation import chain_seed, isolated, random_streams
 
 _GUIDES = {FULL: AutoMultivariateNormal, MEAN_FIELD: AutoNormal, LOW_RANK: AutoLowRankMultivariateNormal}
 # The widest start is right where the curvature is; the others serve where the posterior is far from Gaussian, as with a

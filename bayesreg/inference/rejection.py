@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.threads import one_thread
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.envelope import Envelope
 from bayesreg.inference.independent import by_chains, chain_generators, draws_at_once, intercept_deviations
 from bayesreg.inference.normals import standard_normals
 from bayesreg.inference.scale_table import ScaleTable
-from bayesreg.isolation import chain_seed
-from bayesreg.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -32,15 +32,15 @@ from typing import Any
 
 import torch
 
-from bayesreg.arrays import check_whole_number
+from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.threads import one_thread
 from bayesreg.inference import gaussian_elbo
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.gaussian_draws import GaussianDraws
 from bayesreg.inference.gaussian_fit import fit_gaussian
 from bayesreg.inference.guides import FULL, MEAN_FIELD, check_guide
 from bayesreg.inference.importance import rounding_of, tail_index
-from bayesreg.isolation import chain_seed
-from bayesreg.threads import one_thread
 
 _TOLERANCE = 1e-6
 _MAX_STEPS = 1_000

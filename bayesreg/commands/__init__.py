@@ -1,0 +1,1 @@
+"""What the command line is made of: settings, runs, files and printed pages."""

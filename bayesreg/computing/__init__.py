@@ -1,0 +1,1 @@
+"""Arrays, threads, devices and memory, and the passes over rows that everything stands on."""

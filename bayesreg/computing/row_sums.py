@@ -1,0 +1,185 @@
+"""The pass over rows: their number, means and centred second moments, in blocks, on the cores there are.
+
+Narrow rows are summed up in pieces side by side, wide ones a block after the other, and panels of the product side by
+side. Where pieces, blocks and panels begin depends on the shape alone, and every sum is made on one thread: so the
+digits of the result do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesreg.computing.square_roots import triangle
+from bayesreg.computing.threads import in_parallel, one_thread
+from bayesreg.data import RegressionData
+
+# From this width on, it is panels of the second moments that are made side by side.
+_WIDE, _PANELS = 400, 6
+# Blocks of narrow rows stay in a core's cache; those of wide ones near 64 MiB.
+_NARROW_BLOCK, _WIDE_BLOCK = 2**16, 2**23
+# Pieces of narrow rows: not more than so many, none of fewer numbers.
+_MOST_PIECES, _PIECE_NUMBERS = 8, 2**18
+
+SMALLEST_SQUARE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+
+
+class RowSums(NamedTuple):
+    """Sums over rows z = (x, y) relative to a pivot p, which the holder knows.
+
+    Attributes:
+        num_rows: n.
+        offsets: mean - p, `(d + 1,)`.
+        scatter: sum_i (z_i - mean)(z_i - mean)', `(d + 1, d + 1)`.
+    """
+
+    num_rows: int
+    offsets: np.ndarray
+    scatter: np.ndarray
+
+    def merged(self, other: RowSums, delta: np.ndarray | None = None) -> RowSums:
+        """Return the sums over the rows of both, about this one's pivot.
+
+            S = S_a + S_b + (n_a n_b / n) delta delta'        (Chan, Golub and LeVeque, 1983)
+
+        Args:
+            other: The sums over other rows.
+            delta: Their mean less that of these, `(d + 1,)`; None where both are about the same pivot.
+
+        Returns:
+            The sums.
+        """
+        num_rows = self.num_rows + other.num_rows
+        share = other.num_rows / num_rows
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
+            delta = other.offsets - self.offsets if delta is None else delta
+            between = np.outer(delta, delta)
+            between *= self.num_rows * share
+            between += self.scatter
+            between += other.scatter
+            return RowSums(num_rows, self.offsets + share * delta, between)
+
+
+@one_thread()
+def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
+    """Return the first row, as the pivot `(d + 1,)`, and the sums over all rows about it.
+
+    Args:
+        data: The rows.
+
+    Returns:
+        The pivot and the sums.
+
+    Raises:
+        ValueError: A column that varies by too little for float64 to hold its squares.
+    """
+    pivot = np.append(data.features[0], data.target[0])
+    narrow = len(pivot) < _WIDE
+    pieces = max(1, min(_MOST_PIECES, data.num_rows * len(pivot) // _PIECE_NUMBERS)) if narrow else 1
+
+    def total(rows: slice, go_on: Callable[[], None]) -> RowSums:
+        sums = (_sums_of(block, data, go_on) for block in _blocks(data, pivot, rows))
+        return functools.reduce(RowSums.merged, sums)
+
+    return pivot, functools.reduce(RowSums.merged, in_parallel(total, _even(slice(0, data.num_rows), pieces)))
+
+
+@one_thread()
+def sum_up_parts(data: RegressionData, pivot: np.ndarray, parts: list[slice]) -> list[RowSums]:
+    """Return the sums over each of several slices of rows, none of them empty, about one pivot.
+
+    Args:
+        data: The rows.
+        pivot: `(d + 1,)`.
+        parts: The slices.
+
+    Returns:
+        The sums, in their order.
+    """
+    blocks = (_blocks(data, pivot, part) for part in parts)
+    return [
+        functools.reduce(RowSums.merged, (_sums_of(block, data, lambda: None) for block in part)) for part in blocks
+    ]
+
+
+@one_thread()
+def factor_of_rows(data: RegressionData, pivot: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return `(k, d + 1)` with the centred rows' second moments and, unlike their Gram, their condition."""
+    factor = np.empty((0, data.num_features + 1))
+    for block in _blocks(data, pivot, slice(0, data.num_rows)):
+        factor = triangle(np.vstack([factor, block - offsets]))
+    return factor
+
+
+def _even(rows: slice, parts: int) -> list[slice]:
+    """Return the slices of rows cut into parts of the same length, up to one row."""
+    ends = [rows.start + (rows.stop - rows.start) * part // parts for part in range(parts + 1)]
+    return [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _blocks(data: RegressionData, origin: np.ndarray, rows: slice) -> Iterator[np.ndarray]:
+    """Yield new arrays `(rows, d + 1)` of the rows [x, y], less an origin."""
+    width = len(origin)
+    most = max(width, (_NARROW_BLOCK if width < _WIDE else _WIDE_BLOCK) // width)
+    for part in _even(rows, -(-(rows.stop - rows.start) // most)):
+        block = np.empty((part.stop - part.start, width))
+        with np.errstate(over="ignore"):
+            np.subtract(data.features[part], origin[:-1], out=block[:, :-1])
+            np.subtract(data.target[part], origin[-1], out=block[:, -1])
+        yield block
+
+
+def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None]) -> RowSums:
+    """Return the sums over a block, which is overwritten."""
+    go_on()
+    with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
+        offsets = block.mean(axis=0)
+        block -= offsets
+        scatter = _gram(block)
+    squares = np.diagonal(scatter)
+    if (squares < SMALLEST_SQUARE).any():
+        finite = np.nan_to_num(squares, nan=1.0, posinf=1.0)  # what overflows is refused when all is summed up
+        check_squares(finite, block.any(axis=0), (*data.feature_names, data.target_name))
+    return RowSums(len(block), offsets, scatter)
+
+
+def check_squares(squares: np.ndarray, varies: np.ndarray, names: tuple[str, ...]) -> None:
+    """Refuse columns whose sums of squares float64 does not hold.
+
+    Args:
+        squares: The sums of squares of the centred columns.
+        varies: Whether a column has an entry that is not 0.
+        names: Their names.
+
+    Raises:
+        ValueError: One is too large; or so small that it has lost digits.
+    """
+    wrong = ~np.isfinite(squares)
+    if wrong.any():
+        name = names[int(np.argmax(wrong))]
+        raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")
+    wrong = (squares < SMALLEST_SQUARE) & varies
+    if wrong.any():
+        name = names[int(np.argmax(wrong))]
+        raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")
+
+
+def _gram(block: np.ndarray) -> np.ndarray:
+    """Return block'block, `(d + 1, d + 1)`."""
+    width = block.shape[1]
+    if width < _WIDE:
+        return block.T @ block
+    gram = np.empty((width, width))
+    ends = [round(width * (panel / _PANELS) ** 0.5) for panel in range(_PANELS + 1)]  # of about the same work
+
+    def make(panel: slice, _: Callable[[], None]) -> None:
+        columns = block[:, panel]
+        gram[panel, panel] = columns.T @ columns
+        np.matmul(block[:, : panel.start].T, columns, out=gram[: panel.start, panel])
+        gram[panel, : panel.start] = gram[: panel.start, panel].T
+
+    in_parallel(make, [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)])
+    return gram

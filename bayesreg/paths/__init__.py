@@ -1,0 +1,1 @@
+"""The penalised solution and the posterior along an axis of strengths."""

@@ -1,0 +1,145 @@
+"""What a penalised path needs of the data: second moments, or the centred rows where the columns are far more.
+
+With Xc, yc the centred columns and target (as they are, without an intercept), everything here is in the units of the
+canonical objective: correlations Xc'yc / n, Gram Xc'Xc / n.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from bayesreg.computing.row_sums import check_squares
+from bayesreg.data import RegressionData
+from bayesreg.evidence import EvidenceSpectrum
+from bayesreg.moments import Moments, as_moments
+
+# A Gram of more than so many operations is not made where the rows are fewer than half the columns.
+_LARGE_GRAM = 2e8
+
+
+class CentredDesign:
+    """Columns and target through their second moments.
+
+    Attributes:
+        num_rows: n.
+        num_features: d.
+        has_intercept: Whether columns and target are centred.
+        feature_means: Array `(d,)`, zeros without an intercept.
+        target_mean: 0 without an intercept.
+        from_rows: Whether `root` is one of the rows, and not of their second moments.
+    """
+
+    def __init__(self, moments: Moments):
+        self.moments = moments
+        self.num_rows, self.num_features = moments.num_rows, moments.num_features
+        self.has_intercept = moments.centred
+        self.feature_means, self.target_mean = moments.feature_means, moments.target_mean
+        self.from_rows = moments.factor is not None
+
+    @property
+    def mean_square(self) -> float:
+        """|yc|^2 / n."""
+        return self.moments.Syy / self.num_rows
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Xc'yc / n, `(d,)`."""
+        return self.moments.Sxy / self.num_rows
+
+    def gram(self, columns: np.ndarray | None = None, others: np.ndarray | None = None) -> np.ndarray:
+        """Return Xc'Xc / n of some columns with others, or with themselves, or of all; C-contiguous."""
+        if columns is None:
+            return self.moments.Sxx / self.num_rows
+        return self.moments.Sxx[np.ix_(columns, columns if others is None else others)] / self.num_rows
+
+    def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return |yc - Xc w|^2 / n `(m,)` and Xc'(yc - Xc w) / n `(m, d)` of weights `(m, d)`."""
+        squares, cross = self.moments.residuals(weights)
+        return squares / self.num_rows, cross / self.num_rows
+
+    @cached_property
+    def root(self) -> np.ndarray:
+        """F `(k, d + 1)` with F'F = [Xc yc]'[Xc yc]."""
+        return self.moments.square_root()
+
+    @cached_property
+    def spectrum(self) -> EvidenceSpectrum:
+        """The singular value decomposition of Xc, with the target in its coordinates."""
+        d = self.num_features
+        return EvidenceSpectrum.of_root(
+            self.root, self.num_rows, self.has_intercept, self.from_rows, np.ones(d), np.zeros(d)
+        )
+
+
+class CentredRows(CentredDesign):
+    """Columns and target as rows: nothing of d x d numbers is made unless it is asked for."""
+
+    def __init__(self, data: RegressionData, intercept: bool):
+        self.num_rows, self.num_features = data.num_rows, data.num_features
+        self.has_intercept, self.from_rows = intercept, True
+        rows = np.column_stack([data.features, data.target])
+        means = np.zeros(rows.shape[1])
+        if intercept:  # (squares that overflow are refused below)
+            # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave rounding.
+            pivot = rows[0].copy()
+            rows -= pivot
+            offsets = rows.mean(axis=0)
+            rows -= offsets
+            means = pivot + offsets
+        check_squares(np.einsum("ij,ij->j", rows, rows), rows.any(axis=0), (*data.feature_names, data.target_name))
+        self._rows = rows
+        self.feature_means, self.target_mean = means[:-1], float(means[-1])
+
+    @property
+    def mean_square(self) -> float:
+        """|yc|^2 / n."""
+        return float(self._rows[:, -1] @ self._rows[:, -1]) / self.num_rows
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Xc'yc / n, `(d,)`."""
+        return self._rows[:, -1] @ self._rows[:, :-1] / self.num_rows
+
+    def gram(self, columns: np.ndarray | None = None, others: np.ndarray | None = None) -> np.ndarray:
+        """Return Xc'Xc / n of some columns with others, or with themselves, or of all; C-contiguous."""
+        chosen = self._rows[:, :-1] if columns is None else self._rows[:, columns]
+        return chosen.T @ (chosen if others is None else self._rows[:, others]) / self.num_rows
+
+    def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return |yc - Xc w|^2 / n `(m,)` and Xc'(yc - Xc w) / n `(m, d)` of weights `(m, d)`."""
+        used = np.flatnonzero(weights.any(axis=0))
+        left = self._rows[:, -1] - weights[:, used] @ self._rows[:, used].T
+        return np.square(left).sum(axis=1) / self.num_rows, left @ self._rows[:, :-1] / self.num_rows
+
+    @property
+    def root(self) -> np.ndarray:
+        """F `(k, d + 1)` with F'F = [Xc yc]'[Xc yc]: the rows themselves."""
+        return self._rows
+
+
+def centred_design(data: RegressionData | Moments, intercept: bool = True) -> CentredDesign:
+    """Return the design of data: their rows where columns are far more, else their moments.
+
+    Args:
+        data: Rows or moments.
+        intercept: Whether there is an intercept.
+
+    Returns:
+        The design.
+
+    Raises:
+        TypeError: If the data are neither.
+        ValueError: If moments about the origin are to have an intercept.
+    """
+    if isinstance(data, RegressionData) and _is_wide(data.num_rows, data.num_features):
+        return CentredRows(data, intercept)
+    moments = as_moments(data)
+    if intercept and not moments.centred:
+        raise ValueError("moments about the origin have no intercept: give intercept=False")
+    return CentredDesign(moments if intercept else moments.about_origin())
+
+
+def _is_wide(num_rows: int, num_features: int) -> bool:
+    return num_features > 2 * num_rows and float(num_rows) * num_features**2 > _LARGE_GRAM

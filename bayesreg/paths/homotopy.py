@@ -1,0 +1,200 @@
+"""The lasso path on a Gram matrix: knot by knot, or from strength to strength where there are many knots between two.
+
+From lambda_max = max|c| down, a knot is where the first of the linear functions of `bayesreg.paths.gram_active_set`
+leaves its bounds: a weight would change its sign, and leaves the set, or a correlation would pass lambda in size, and
+its column enters. Each condition is a function a lambda - b that must not fall below 0, and counts only where a is not
+made of rounding: a duplicate of an active column never passes lambda, and ties are taken one after the other in steps
+of length zero. Where sets are large and change by several columns between two strengths, all that is violated at the
+next strength is exchanged at once, again and again until nothing is (block principal pivoting); where that does not
+settle, the knots are taken after all.
+
+Sources: Osborne, Presnell and Turlach, IMA Journal of Numerical Analysis 20 (2000); Efron, Hastie, Johnstone and
+Tibshirani, Least angle regression, Annals of Statistics 32 (2004); Kim and Park, Fast active-set-type algorithms for
+l1-regularized linear regression, AISTATS 2010.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesreg.paths.gram_active_set import GramActiveSet
+
+# A function of lambda that is flatter than this is a constant made of rounding.
+_STEEP = 1e-9
+# Violations smaller than this share of lambda_max are rounding.
+_VIOLATION = 1e-13
+# From this size of the set on, and this many knots between two strengths, exchanges are faster.
+_LARGE_SET, _MANY_KNOTS = 400, 4
+_MOST_EXCHANGES = 12
+
+
+def follow(gram: np.ndarray, correlation: np.ndarray, lambdas: np.ndarray, most_active: int) -> tuple[np.ndarray, int]:
+    """Return the path at given strengths.
+
+    Args:
+        gram: G ``(d, d)``, symmetric positive semidefinite, C-contiguous.
+        correlation: c ``(d,)``.
+        lambdas: Strengths ``(m,)``, descending.
+        most_active: Largest active set; where it would be passed, the rest of the path is left to the caller.
+
+    Returns:
+        Weights ``(m, d)``, and how many of the strengths, from the first on, were reached.
+    """
+    return PathFollower(gram, correlation, most_active).advance(lambdas)
+
+
+def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
+    """Return the fits with an L2 term, l2 |w|^2 / 2, whose strength changes along the path.
+
+    Given l2 it is a lasso on G + l2 I: the set of one strength is where the next one's begins.
+
+    Args:
+        gram: G ``(d, d)``, symmetric positive semidefinite.
+        correlation: c ``(d,)``.
+        l1: Strengths ``(m,)``, descending.
+        l2: Strengths ``(m,)``.
+
+    Returns:
+        Weights ``(m, d)``.
+    """
+    d = correlation.shape[0]
+    weights = np.zeros((l1.shape[0], d))
+    ridged, ridge = gram.copy(), 0.0
+    path = PathFollower(ridged, correlation, d)
+    for k in range(l1.shape[0]):
+        regular = path.set.add_to_diagonal(float(l2[k]) - ridge)
+        ridge = float(l2[k])
+        if regular and path.jump_to(float(l1[k])):
+            path.set.write(weights[k : k + 1], l1[k : k + 1])
+        else:
+            weights[k : k + 1] = follow(ridged, correlation, l1[k : k + 1], d)[0]
+            path = PathFollower(ridged, correlation, d)
+    return weights
+
+
+class PathFollower:
+    """Where on the path we are, with the active set there.
+
+    Args:
+        gram: G ``(d, d)``, symmetric positive semidefinite, C-contiguous.
+        correlation: c ``(d,)``.
+        most_active: Largest active set.
+        weights: The solution ``(d,)`` at a strength where to start; None: lambda_max, where it is 0.
+        strength: That strength.
+    """
+
+    def __init__(
+        self,
+        gram: np.ndarray,
+        correlation: np.ndarray,
+        most_active: int,
+        weights: np.ndarray | None = None,
+        strength: float = 0.0,
+    ):
+        d = correlation.shape[0]
+        self.set = GramActiveSet(gram, correlation, min(most_active, d))
+        self.largest = float(np.abs(correlation).max(initial=0.0))
+        self.position = self.largest if weights is None else strength  # lambda
+        self.tolerance = _VIOLATION * self.largest
+        self.knots_left, self.knots_since = 50 * (d + 20), 0
+        self.prefers_jumps = False
+        if weights is not None:
+            active = np.flatnonzero(weights)
+            if not self.set.exchange(np.empty(0, dtype=np.intp), active, np.sign(weights[active])):
+                self.begin_again()
+
+    def advance(self, lambdas: np.ndarray) -> tuple[np.ndarray, int]:
+        """Go down to given strengths.
+
+        Args:
+            lambdas: Strengths ``(m,)``, descending, none above where we are but by the first one's rounding.
+
+        Returns:
+            Weights ``(m, d)``, and how many of the strengths were reached.
+        """
+        weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
+        done = 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            while done < lambdas.shape[0]:
+                if self.prefers_jumps and self.jump_to(float(lambdas[done])):
+                    self.set.write(weights[done : done + 1], lambdas[done : done + 1])
+                    done += 1
+                    continue
+                knot, event = self.next_knot()
+                reached = done
+                while reached < lambdas.shape[0] and lambdas[reached] >= knot:
+                    reached += 1
+                if reached > done:
+                    self.set.write(weights[done:reached], lambdas[done:reached])
+                    self.arrived(reached - done)
+                    done = reached
+                elif not self.cross(knot, event):
+                    break
+        return weights, done
+
+    def next_knot(self) -> tuple[float, int]:
+        """Return the next knot's strength, and its event: a column j that enters, or -1 - i where place i leaves."""
+        active, k = self.set, self.set.size
+        # Only the side on which the constant part lies can be reached at a positive lambda.
+        room = 1.0 - np.sign(active.p) * active.q
+        entering = np.where((room > _STEEP) & active.outside, np.abs(active.p) / room, -1.0)
+        event = int(entering.argmax())
+        knot = float(entering[event])
+        if k:
+            constant, slope = active.constant[:k], active.slope[:k]
+            shrinks = active.signs[:k] * slope < -_STEEP * np.abs(constant)
+            leaving = np.where(shrinks, constant / slope, -1.0)
+            place = int(leaving.argmax())
+            if leaving[place] >= knot:
+                knot, event = float(leaving[place]), -1 - place
+        return min(knot, self.position), event
+
+    def cross(self, knot: float, event: int) -> bool:
+        """Change the set at a knot; return whether the path goes on."""
+        active = self.set
+        self.position = knot
+        self.knots_left -= 1
+        self.knots_since += 1
+        if knot <= 0.0 or self.knots_left < 0 or (event >= 0 and active.size == active.capacity):
+            return False
+        if event < 0:
+            active.leave(-1 - event)
+        else:
+            active.enter(event, 1.0 if active.p[event] + knot * active.q[event] > 0 else -1.0)
+        return True
+
+    def arrived(self, strengths: int) -> None:
+        """Note that strengths were reached with the set as it is."""
+        self.prefers_jumps = self.set.size >= _LARGE_SET and self.knots_since >= _MANY_KNOTS * strengths
+        self.knots_since = 0
+
+    def jump_to(self, strength: float) -> bool:
+        """Exchange what is violated at a strength until nothing is; where that does not settle, go back and say so."""
+        active, before = self.set, None
+        fewest, patience = np.inf, 3
+        for exchange in range(_MOST_EXCHANGES):
+            k = active.size
+            correlation = active.p + strength * active.q
+            leaving = np.flatnonzero((active.constant[:k] - strength * active.slope[:k]) * active.signs[:k] < 0.0)
+            entering = np.flatnonzero(active.outside & (np.abs(correlation) > strength + self.tolerance))
+            violated = leaving.size + entering.size
+            if not violated:
+                self.position = strength
+                self.prefers_jumps = exchange > 0
+                return True
+            patience = 3 if violated < fewest else patience - 1
+            fewest = min(fewest, violated)
+            if before is None:
+                before = active.active[:k].copy(), active.signs[:k].copy()
+            if not patience or not active.exchange(leaving, entering, np.sign(correlation[entering])):
+                break
+        if before is not None and not active.exchange(np.arange(active.size), *before):
+            self.begin_again()
+        self.prefers_jumps = False
+        return False
+
+    def begin_again(self) -> None:
+        """Go back to lambda_max, with an empty set: knot by knot, what is on the way comes again."""
+        active = self.set
+        self.set = GramActiveSet(active.gram, active.correlation, active.capacity)
+        self.position = self.largest

@@ -1,0 +1,314 @@
+"""The posterior along the lambda axis: what is known of each weight at each of a grid of prior scales.
+
+    Gaussian prior of scale t:  lambda = s^2 / (n t^2)          Laplace prior of scale b:  lambda = s^2 / (n b)
+
+in the convention ``mean-half-squared``, with known noise of scale s. With the noise learned a prior scale stands for no
+single lambda, and the axis is the prior scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.devices import resolve_device
+from bayesreg.computing.threads import one_thread
+from bayesreg.inference.active_set import minimise_absolute_penalty
+from bayesreg.inference.map import NoJointMode, joint_mode
+from bayesreg.moments import as_moments
+from bayesreg.paths.gaussian_path import gaussian_path
+from bayesreg.paths.laplace_path import laplace_path
+from bayesreg.paths.prior_grid import PRIORS, PriorGrid
+from bayesreg.posteriors.summary import check_interval
+from bayesreg.sampling import check_seed
+from bayesreg.scales import as_numbers, check_scale, is_learned
+from bayesreg.strengths import scale_from_strength, strength_from_scale
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesreg.data import RegressionData
+    from bayesreg.moments import Moments
+    from bayesreg.scales import Scale
+
+_DRAWS = 1000
+# Fewer say nothing of a quantile in a tail.
+_FEWEST_DRAWS = 100
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PosteriorPath:
+    """The posterior at each of k prior scales, feature by feature: float64 tensors on the CPU, in the data's units.
+
+    Attributes:
+        kind: ``"l2"``, a Gaussian prior, or ``"l1"``, a Laplace prior.
+        prior_scales: Their scales ``(k,)``, in the order given.
+        lambdas: The same axis as penalties, ``(k,)``; None where the noise is learned.
+        mean: Posterior means of the weights ``(k, d)``.
+        median: Their posterior medians ``(k, d)``.
+        sd: Their posterior standard deviations ``(k, d)``.
+        lower: The lower ends of the bands ``(k, d)``: equal-tailed intervals.
+        upper: The upper ends ``(k, d)``.
+        mode: The weights of the joint mode ``(k, d)``, with exact zeros under a Laplace prior; None where the noise is
+            learned and there is no joint mode.
+        probability_near_zero: P(|w_j| <= within_j) ``(k, d)``; None where ``within`` was not given.
+        noise_scale: The noise scale, known or its posterior mean, ``(k,)``.
+        log_evidence: log p(y) in nats ``(k,)``; NaN where the engine does not know it.
+        engines: How each point was had: ``"exact"``, or the name of an engine of `bayesreg.sample`.
+        ess: The smallest effective sample size, of bulk and tails, at each point ``(k,)``, chains that differ counted
+            against it; None where no draws were made.
+        mcse_mean: The Monte Carlo standard errors of the means ``(k, d)``; None likewise.
+        l1_norm: The posterior mean of |w|_1 ``(k,)``; None under a Gaussian prior.
+        mcse_l1_norm: Its Monte Carlo standard error ``(k,)``; None likewise.
+        interval: The bands' probability.
+        within: The distances from zero ``(d,)``, or None.
+        feature_names: The names of the features.
+    """
+
+    kind: str
+    prior_scales: torch.Tensor
+    lambdas: torch.Tensor | None
+    mean: torch.Tensor
+    median: torch.Tensor
+    sd: torch.Tensor
+    lower: torch.Tensor
+    upper: torch.Tensor
+    mode: torch.Tensor | None
+    probability_near_zero: torch.Tensor | None
+    noise_scale: torch.Tensor
+    log_evidence: torch.Tensor
+    engines: tuple[str, ...]
+    ess: torch.Tensor | None
+    mcse_mean: torch.Tensor | None
+    l1_norm: torch.Tensor | None
+    mcse_l1_norm: torch.Tensor | None
+    interval: float
+    within: torch.Tensor | None
+    feature_names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        counts = {name: self.engines.count(name) for name in dict.fromkeys(self.engines)}
+        by = ", ".join(f"{count} by {name}" for name, count in counts.items())
+        num_points, num_features = self.mean.shape
+        return f"PosteriorPath({self.kind}: {num_points} prior scales x {num_features} weights; {by})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a long table: a row for each prior scale and feature.
+
+        Returns:
+            Columns ``prior_scale``, ``lambda`` (where the noise is known), ``feature``, ``mean``, ``median``, ``sd``,
+            the bands as ``eti_90%_lower`` and ``eti_90%_upper`` (by their probability), ``mode`` and
+            ``probability_near_zero`` where there are any, ``noise_scale``, ``log_evidence``, ``engine``, and of draws
+            ``mcse_mean`` and ``ess``.
+        """
+        import pandas as pd
+
+        num_points, num_features = self.mean.shape
+        share = f"{100.0 * self.interval:g}%"
+        columns: dict[str, Any] = {
+            "prior_scale": self.prior_scales,
+            "lambda": self.lambdas,
+            "feature": list(self.feature_names) * num_points,
+            "mean": self.mean,
+            "median": self.median,
+            "sd": self.sd,
+            f"eti_{share}_lower": self.lower,
+            f"eti_{share}_upper": self.upper,
+            "mode": self.mode,
+            "probability_near_zero": self.probability_near_zero,
+            "noise_scale": self.noise_scale,
+            "log_evidence": self.log_evidence,
+            "engine": np.repeat(self.engines, num_features),
+            "mcse_mean": self.mcse_mean,
+            "ess": self.ess,
+        }
+        for name, values in columns.items():
+            if isinstance(values, torch.Tensor):
+                long = values if values.ndim == 2 else values.unsqueeze(-1).expand(-1, num_features)
+                columns[name] = long.reshape(-1).numpy()
+        return pd.DataFrame({name: values for name, values in columns.items() if values is not None})
+
+
+def posterior_path(
+    data: RegressionData | Moments,
+    kind: str = "l2",
+    lambdas: Any = None,
+    *,
+    prior_scales: Any = None,
+    noise_scale: Scale,
+    draws: int | None = None,
+    interval: float = 0.9,
+    within: Any = None,
+    intercept: bool = True,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    progress: bool = False,
+) -> PosteriorPath:
+    """Return the posterior of the weights at each of a grid of prior scales, or of the lambdas that they stand for.
+
+    Under a Gaussian prior no draws are made: with the noise known a weight is Normal, with the noise learned a mixture
+    of Normals over the noise scale, whose quantiles are solved for. Under a Laplace prior the posterior is drawn from,
+    by rejection where ``sample(method="auto")`` takes it, else by Gibbs sampling with a prior scale a chain, and by HMC
+    above 100 features that the rows determine.
+
+    Args:
+        data: Rows or `Moments`.
+        kind: ``"l2"``: weights ~ Normal(0, t^2). ``"l1"``: weights ~ Laplace(0, b).
+        lambdas: Penalties in the convention ``mean-half-squared``, ``(k,)``, positive, in any order; where the noise is
+            known. Either these or the prior scales.
+        prior_scales: The scales t or b, ``(k,)``, positive, in any order.
+        noise_scale: The noise's standard deviation s: a number (known) or a Pyro distribution (learned), as for
+            `LinearRegression`.
+        draws: Effective draws aimed at, for each scale of a Laplace prior, at least 100; None: 1,000. Independent draws
+            are as many; chains go on until their effective sample size is half of it, and 400, or their scans are 40
+            times as many.
+        interval: The bands' probability: equal-tailed.
+        within: A distance from zero, or one a feature ``(d,)``, in the units of the weights: the probability to be at
+            most that far away is computed.
+        intercept: Whether there is an intercept, with a flat prior.
+        seed: Seeds the draws, 0 to 2^63 - 1; the global random state is left alone.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the CPU), for the draws under a Laplace prior.
+        progress: Whether to show progress on stderr.
+
+    Returns:
+        The `PosteriorPath`. A `ConvergenceWarning` names the prior scales at which the effective sample size is below
+        400, or the evidence not converged.
+
+    Raises:
+        TypeError: An argument of the wrong type; data that are neither rows nor `Moments`.
+        ValueError: Both or neither of ``lambdas`` and ``prior_scales``, lambdas with learned noise, a number out of
+            range, an improper posterior, or no such device.
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> path = br.posterior_path(data, "l2", [0.01, 0.1, 1.0], noise_scale=0.7, within=0.05)
+        >>> path.prior_scales
+        tensor([0.3330, 0.1053, 0.0333], dtype=torch.float64)
+        >>> path.to_frame().query("feature == 'bmi'")[["lambda", "mean", "sd"]].round(2)
+            lambda  mean    sd
+        2     0.01  0.32  0.04
+        12    0.10  0.30  0.04
+        22    1.00  0.19  0.03
+    """
+    if kind not in PRIORS:
+        raise ValueError(f"kind must be one of {', '.join(PRIORS)}, got {kind!r}")
+    draws = _DRAWS if draws is None else check_whole_number(draws, "draws", _FEWEST_DRAWS)
+    seed, device = check_seed(seed), resolve_device(device)
+    check_interval(interval, "eti")
+    moments = as_moments(data)
+    distances = _check_distances(within, moments.num_features)
+    # On one thread, for what must round alike wherever it runs.
+    with one_thread():
+        scales, strengths = _check_axis(kind, lambdas, prior_scales, noise_scale, moments.num_rows)
+        on = (device or "cpu") if kind == "l1" else "cpu"
+        grid = PriorGrid(kind, scales, noise_scale, intercept, moments, on)
+        if kind == "l2":
+            found = gaussian_path(grid, interval, distances) | {"engines": ("exact",) * len(scales)}
+        else:
+            found = laplace_path(grid, draws, interval, distances, seed, progress)
+        found["mode"] = found["mean"].clone() if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)
+    nothing = dict.fromkeys(("probability_near_zero", "ess", "mcse_mean", "l1_norm", "mcse_l1_norm"))
+    return PosteriorPath(
+        kind=kind,
+        prior_scales=torch.from_numpy(scales.copy()),
+        lambdas=None if strengths is None else torch.from_numpy(strengths.copy()),
+        interval=float(interval),
+        within=distances,
+        feature_names=moments.feature_names,
+        **(nothing | found),
+    )
+
+
+def _check_axis(
+    kind: str, lambdas: Any, prior_scales: Any, noise_scale: Scale, num_rows: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the prior scales, and the lambdas that they stand for; None where the noise is learned.
+
+    Args:
+        kind: As `posterior_path` has it, and so are the others.
+        lambdas: The penalties, or None.
+        prior_scales: The scales, or None.
+        noise_scale: A number or a distribution.
+        num_rows: The number n of rows.
+
+    Returns:
+        Two arrays ``(k,)``.
+
+    Raises:
+        ValueError: Both are given, or neither, or lambdas with learned noise; or a number out of range.
+    """
+    if (lambdas is None) == (prior_scales is None):
+        raise ValueError(f"give one of lambdas and prior_scales, got {'neither' if lambdas is None else 'both'}")
+    name, values = ("lambdas", lambdas) if prior_scales is None else ("prior_scales", prior_scales)
+    wanted = "a vector of positive finite numbers"
+    axis = np.atleast_1d(as_numbers(values, name, wanted))
+    if axis.ndim > 1 or axis.size == 0:
+        raise ValueError(f"{name} must be {wanted}, got an array of shape {axis.shape}")
+    bad = axis[~(np.isfinite(axis) & (axis > 0))]
+    if bad.size:
+        raise ValueError(f"{name} must be positive and finite, got {bad[0]:g}")
+    noise = check_scale(noise_scale, "LinearRegression(noise_scale=...)", vector=False)
+    if is_learned(noise):
+        if prior_scales is None:
+            raise ValueError(
+                "lambdas need a known noise scale: lambda = s^2 / (n t^2), or s^2 / (n b), and with the noise learned "
+                "no prior scale stands for one; give prior_scales= instead, or noise_scale= a number"
+            )
+        return axis, None
+    knowledge = {"noise_scale": noise, "num_rows": num_rows}
+    if prior_scales is None:
+        return scale_from_strength(kind, axis, **knowledge), axis
+    return axis, strength_from_scale(kind, axis, **knowledge)
+
+
+def _check_distances(within: Any, num_features: int) -> torch.Tensor | None:
+    """Return distances from zero, one a feature.
+
+    Args:
+        within: What was given.
+        num_features: The number d of features.
+
+    Returns:
+        A tensor ``(d,)``, or None where none was given.
+
+    Raises:
+        ValueError: They are not positive and finite, or too many or too few.
+    """
+    if within is None:
+        return None
+    wanted = "a positive finite number or a vector of them (one a feature)"
+    values = as_numbers(within, "within", wanted)
+    if values.shape not in ((), (num_features,)):
+        raise ValueError(f"within must be {wanted}, got an array of shape {values.shape} for {num_features} features")
+    bad = values[~(np.isfinite(values) & (values > 0))]
+    if bad.size:
+        raise ValueError(f"within must be positive and finite, got {bad.flat[0]:g}")
+    return torch.from_numpy(np.broadcast_to(values, num_features).copy())
+
+
+def _modes(kind: str, grid: PriorGrid) -> torch.Tensor | None:
+    """Return the joint mode's weights ``(k, d)``, or None where there is no joint mode."""
+    if kind == "l1" and not grid.noise_is_learned:
+        return _lasso_modes(grid)
+    try:  # whether there is one does not depend on the prior's scale
+        return torch.stack(
+            [joint_mode(grid.model(t), grid.moments, grid.spectrum.at_scale(t)) for t in grid.prior_scales.tolist()]
+        )
+    except NoJointMode:
+        return None
+
+
+def _lasso_modes(grid: PriorGrid) -> torch.Tensor:
+    """Return the modes under Laplace priors with the noise known, each solution the start of the next one."""
+    root, noise = grid.moments.square_root(), float(grid.model(1.0).noise_scale)
+    design, target = root[:, :-1], root[:, -1]
+    modes, last = np.empty((len(grid), design.shape[1])), np.zeros(design.shape[1])
+    for index in np.argsort(grid.prior_scales):  # from the largest strength, with few weights to let in
+        strengths = np.full(design.shape[1], noise * noise / grid.prior_scales[index])
+        modes[index] = last = minimise_absolute_penalty(design, target, strengths, last)
+    return torch.from_numpy(modes)

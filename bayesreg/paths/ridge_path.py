@@ -1,0 +1,183 @@
+"""Ridge fits for many strengths from one decomposition, with what is exact about each: bands, evidence, leave-one-out.
+
+    J(w) = |yc - Xc w|^2 / (2 n) + lambda |w|^2 / 2
+
+With Xc = U S V', c = U'yc, and e the squared length of yc outside the span, each fit is a shrinkage of the coordinates,
+f_i = S_i^2 / (S_i^2 + n lambda):
+
+    w = V diag(f / S) c,       |yc - Xc w|^2 = e + sum_i (1 - f_i)^2 c_i^2,       df = sum_i f_i,
+    var(w_j) = s^2 [ sum_i V_ji^2 / (S_i^2 + n lambda) + (1 - sum_i V_ji^2) / (n lambda) ],
+    leave-one-out residual = r_i / (1 - 1/n - sum_k U_ik^2 f_k)        (1/n only with an intercept).
+
+Sources: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning (2009), sections 3.4 and 7.10; Golub,
+Heath and Wahba, Technometrics 21 (1979), for GCV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bayesreg.computing.threads import in_parallel, one_thread
+from bayesreg.data import RegressionData
+from bayesreg.evidence import EvidenceSpectrum
+from bayesreg.paths.centred_design import CentredDesign
+
+# Rows of the leave-one-out errors that are worked on at once, times strengths.
+_NUMBERS_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeFits:
+    """Ridge at strengths `(m,)`, as NumPy arrays.
+
+    Attributes:
+        spectrum: The decomposition.
+        lambdas: Strengths, at least 0; at 0 the least-squares fit of minimum norm.
+        weights: `(m, d)`.
+        mean_squares: |yc - Xc w|^2 / n, `(m,)`.
+        gaps: What J lies above its minimum by at most, over J(0), `(m,)`.
+    """
+
+    spectrum: EvidenceSpectrum
+    lambdas: np.ndarray
+    weights: np.ndarray
+    mean_squares: np.ndarray
+    gaps: np.ndarray
+
+    @property
+    def shrinkage(self) -> np.ndarray:
+        """F, `(m, r)`."""
+        return _shrinkage(self.spectrum, self.lambdas)
+
+    @one_thread()
+    def variances(self) -> np.ndarray:
+        """Return the posterior variances of the weights over s^2, `(m, d)`; infinite at 0 where the rank is short."""
+        squares, basis = np.square(self.spectrum.singular_values.numpy()), np.square(self.spectrum.basis.numpy())
+        ridge = self.spectrum.num_rows * self.lambdas[:, None]
+        inside = (1.0 / (squares + ridge)) @ basis.T
+        if self.spectrum.rank == self.spectrum.num_features:
+            return inside
+        outside = np.maximum(1.0 - basis.sum(axis=1), 0.0)
+        outside[outside < 64 * np.finfo(np.float64).eps] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            beyond = outside / ridge
+        return inside + np.where(outside > 0.0, beyond, 0.0)
+
+    def degrees_of_freedom(self) -> np.ndarray:
+        """Return sum_i f_i, `(m,)`: the trace of the matrix that takes yc to its fit, the intercept not counted."""
+        return self.shrinkage.sum(axis=1)
+
+    def log_evidence(self, noise_scale: float) -> np.ndarray:
+        """Return log p(y | s, t = s / sqrt(n lambda)), the intercept integrated against 1, `(m,)`; -inf at 0."""
+        scales = torch.full((len(self.lambdas),), noise_scale, dtype=torch.float64)
+        with np.errstate(divide="ignore"):
+            prior = noise_scale / np.sqrt(self.spectrum.num_rows * self.lambdas)
+        with one_thread():  # small operations, for which torch's threads wait
+            evidence = self.spectrum.log_evidence(scales, torch.from_numpy(prior)).numpy()
+        return np.where(self.lambdas > 0.0, evidence, -np.inf)
+
+    def generalised_cross_validation(self) -> np.ndarray:
+        """Return (|r|^2 / n) / (1 - (df + 1) / n)^2, the 1 with an intercept only, `(m,)`; inf where that is 0 / 0."""
+        spectrum = self.spectrum
+        free = spectrum.degrees_of_freedom - spectrum.rank + _kept(spectrum, self.lambdas).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = self.mean_squares / np.square(free / spectrum.num_rows)
+        return np.where(np.isnan(score), np.inf, score)
+
+    def leave_one_out(self, data: RegressionData, design: CentredDesign) -> np.ndarray:
+        """Return the mean square of the leave-one-out residuals, exactly, `(m,)`.
+
+        Args:
+            data: The rows.
+            design: Their centred design.
+
+        Returns:
+            The errors; infinite where a row alone determines a direction.
+        """
+        squares = self._of_blocks(data, design, self.lambdas, lambda residuals, _: np.square(residuals).sum(axis=0))
+        return np.sum(squares, axis=0) / self.spectrum.num_rows
+
+    def leave_one_out_rows(
+        self, data: RegressionData, design: CentredDesign, index: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each."""
+        one = self.lambdas[[index]]
+        both = self._of_blocks(data, design, one, lambda *of_rows: np.concatenate(of_rows, axis=1))
+        return tuple(np.concatenate(both).T)
+
+    @one_thread()
+    def _of_blocks(
+        self,
+        data: RegressionData,
+        design: CentredDesign,
+        lambdas: np.ndarray,
+        use: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> list[np.ndarray]:
+        """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
+        spectrum, n = self.spectrum, self.spectrum.num_rows
+        to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
+        projections, kept = spectrum.projections.numpy(), _kept(spectrum, lambdas)
+        # Where the span holds everything nothing is outside, and what would be seen there is rounding.
+        full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
+        if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
+            kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
+        step = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1))
+
+        def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
+            go_on()
+            rows = slice(first, first + step)
+            left = (data.features[rows] - design.feature_means) @ to_left
+            squares = np.square(left)
+            residuals, freedom = (left * projections) @ kept.T, squares @ kept.T
+            if not full:
+                residuals += (data.target[rows] - design.target_mean - left @ projections)[:, None]
+                freedom += np.maximum(1.0 - own - squares.sum(axis=1), 0.0)[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                left_out = residuals / freedom
+            return use(np.where(np.isnan(left_out), np.inf, left_out), freedom)
+
+        return in_parallel(of_block, range(0, n, step))
+
+
+def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
+    """Fit at every strength.
+
+    Args:
+        design: The data.
+        lambdas: Strengths `(m,)`, at least 0.
+
+    Returns:
+        The fits.
+    """
+    spectrum = design.spectrum
+    values, projections = spectrum.singular_values.numpy(), spectrum.projections.numpy()
+    n = design.num_rows
+    weights = (values * projections / (np.square(values) + n * lambdas[:, None])) @ spectrum.basis.numpy().T
+    # Not from the weights: second moments make a small residual a difference of large numbers.
+    mean_squares = (spectrum.residual + np.square(_kept(spectrum, lambdas) * projections).sum(axis=1)) / n
+    correlations = design.residuals(weights)[1]
+    # J is quadratic: its excess is half the gradient's square in the metric of the inverse Hessian, at most 1 / lambda.
+    gradient = correlations - lambdas[:, None] * weights
+    along = np.square(gradient @ spectrum.basis.numpy())
+    curvature = np.square(values) / n + lambdas[:, None]
+    excess = (along / curvature).sum(axis=1)
+    if spectrum.rank < design.num_features:
+        rest = np.maximum(np.square(gradient).sum(axis=1) - along.sum(axis=1), 0.0)
+        excess += np.divide(rest, lambdas, out=np.zeros_like(rest), where=lambdas > 0.0)
+    null = design.mean_square
+    return RidgeFits(spectrum, lambdas, weights, mean_squares, excess / (null if null > 0.0 else 1.0))
+
+
+def _kept(spectrum: EvidenceSpectrum, lambdas: np.ndarray) -> np.ndarray:
+    """Return 1 - f, without a difference, `(m, r)`."""
+    ridge = spectrum.num_rows * lambdas[:, None]
+    return ridge / (np.square(spectrum.singular_values.numpy()) + ridge)
+
+
+def _shrinkage(spectrum: EvidenceSpectrum, lambdas: np.ndarray) -> np.ndarray:
+    squares = np.square(spectrum.singular_values.numpy())
+    return squares / (squares + spectrum.num_rows * lambdas[:, None])

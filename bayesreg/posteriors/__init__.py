@@ -1,0 +1,1 @@
+"""Draws from a posterior: their summary, units, files and ArviZ groups."""

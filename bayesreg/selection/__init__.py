@@ -1,0 +1,1 @@
+"""Ways of choosing a strength, and what each choice costs."""

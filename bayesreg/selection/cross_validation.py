@@ -1,0 +1,191 @@
+"""Cross-validation of the strength: the folds' moments from one pass, a certified path for each.
+
+The rows of a fold are left out of the sums, not subtracted from them, so that nothing cancels: without a fold are the
+folds of the other half, those of the other quarter of its own half, and so on. The errors are made from the rows left
+out.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.model_selection import KFold
+
+from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.row_sums import RowSums, sum_up_parts
+from bayesreg.data import RegressionData, require_rows
+from bayesreg.moments import Moments
+from bayesreg.paths.centred_design import CentredDesign, centred_design
+from bayesreg.paths.lambdas import checked_lambdas, checked_ratio, default_lambdas
+from bayesreg.paths.lasso_path import LARGEST_GAP
+from bayesreg.paths.penalty_path import fit_all
+from bayesreg.warnings import ConvergenceWarning
+
+# The sums of so many folds are held at once; of more, they are made when needed.
+_FEW_FOLDS = 32
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CrossValidation:
+    """Held-out losses of every strength in every fold.
+
+    Attributes:
+        kind: "l2", "l1" or "elasticnet".
+        lambdas: `(m,)`, canonical.
+        fold_losses: |y - Xw - b|^2 / (2 rows) over the rows left out, `(folds, m)`.
+        fold_sizes: Number of rows left out, `(folds,)`.
+    """
+
+    kind: Literal["l2", "l1", "elasticnet"]
+    lambdas: torch.Tensor
+    fold_losses: torch.Tensor
+    fold_sizes: torch.Tensor
+
+    def __repr__(self) -> str:
+        best = f"best lambda {float(self.lambdas[self.best]):.3g}, loss {float(self.loss[self.best]):.4g}"
+        return f"CrossValidation({self.kind}, {len(self.fold_sizes)} folds, {best})"
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """The mean over all rows of half the squared held-out error, `(m,)`."""
+        return self.fold_sizes.double() @ self.fold_losses / self.fold_sizes.sum()
+
+    @property
+    def standard_error(self) -> torch.Tensor:
+        """The standard deviation of the folds' losses over the root of their number, `(m,)`."""
+        return self.fold_losses.std(0) / len(self.fold_sizes) ** 0.5
+
+    @property
+    def best(self) -> int:
+        """The index of the strength of the smallest loss; of several, the largest strength."""
+        return smallest(self.lambdas, self.loss)
+
+    @property
+    def one_standard_error(self) -> int:
+        """The index of the largest strength whose loss is within a standard error of the smallest.
+
+        Source: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3.
+        """
+        within = self.loss <= (self.loss + self.standard_error)[self.best]
+        return int(torch.where(within, self.lambdas, -1.0).argmax())
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a strength: lambda, loss, and its standard error."""
+        columns = {"lambda": self.lambdas, "loss": self.loss, "standard_error": self.standard_error}
+        return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+
+
+def cross_validate(
+    data: RegressionData,
+    kind: Literal["l2", "l1", "elasticnet"] = "l2",
+    lambdas: Sequence[float] | np.ndarray | torch.Tensor | None = None,
+    *,
+    folds: int = 10,
+    seed: int = 0,
+    l1_ratio: float = 0.5,
+    intercept: bool = True,
+) -> CrossValidation:
+    """Return the held-out loss of every strength, by leaving out one fold of the rows after the other.
+
+    Lambda is held, as in scikit-learn and glmnet: beside fewer rows it stands for a slightly wider prior.
+
+    Args:
+        data: The rows; columns are centred anew in every fold, and not scaled anew.
+        kind: "l2", "l1" or "elasticnet".
+        lambdas: Canonical strengths; None: those of `path` on all rows.
+        folds: Number of folds, at least 2; the number of rows leaves out one at a time.
+        seed: Seeds the assignment of rows to folds (scikit-learn's `KFold` with shuffling).
+        l1_ratio: The share of the L1 term of an elastic net.
+        intercept: Whether there is an intercept.
+
+    Returns:
+        The `CrossValidation`.
+
+    Raises:
+        TypeError: If the data are not rows, or an argument is of another type.
+        ValueError: If the kind is unknown, or a strength or the number of folds out of range.
+
+    Warns:
+        ConvergenceWarning: If float64 does not reach a relative gap of 1e-10 in some fit.
+
+    Example:
+        >>> import bayesreg as br
+        >>> found = br.cross_validate(br.load_diabetes().standardized(), "l1", folds=10, seed=0)
+        >>> found.fold_losses.shape, bool(found.lambdas[found.best] <= found.lambdas[found.one_standard_error])
+        (torch.Size([10, 100]), True)
+    """
+    ratio = checked_ratio(kind, l1_ratio)
+    rows = require_rows(data, "cross_validate")
+    if not isinstance(intercept, bool | np.bool_):
+        raise TypeError(f"intercept must be True or False, got {intercept!r}")
+    if check_whole_number(seed, "seed", 0) >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed}")
+    folds = check_whole_number(folds, "folds", 2)
+    if folds > rows.num_rows:
+        raise ValueError(f"folds must be at most the number of rows, {rows.num_rows}, got {folds}")
+    if rows.num_rows - -(-rows.num_rows // folds) < 2:
+        raise ValueError(f"data must leave at least 2 rows to fit on beside a fold, got {rows.num_rows} rows")
+    design = centred_design(rows, intercept) if lambdas is None else None
+    strengths = default_lambdas(design, kind, ratio) if lambdas is None else checked_lambdas(lambdas, kind)
+    splitter = KFold(folds, shuffle=True, random_state=int(seed))
+    held_out = [held for _, held in splitter.split(rows.features)]
+    order = np.concatenate(held_out)
+    ends = np.cumsum([0, *map(len, held_out)])
+    parts = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+    features, target = rows.features[order], rows.target[order]
+    grouped = RegressionData(features, target, rows.feature_names, rows.target_name, transform=rows.transform)
+    losses, worst = np.empty((folds, len(strengths))), 0.0
+    for number, design in enumerate(_designs_without(grouped, parts, intercept)):
+        fits = fit_all(design, kind, strengths, ratio)
+        worst = float(np.maximum(worst, fits.gaps.max()))  # which a NaN does not leave as it was
+        intercepts = design.target_mean - fits.weights @ design.feature_means
+        residuals = target[parts[number]] - fits.weights @ features[parts[number]].T - intercepts[:, None]
+        losses[number] = np.square(residuals).mean(axis=1) / 2.0
+    if not worst <= LARGEST_GAP:
+        message = f"a fit in cross_validate has a relative gap of {worst:.1e} (threshold {LARGEST_GAP:g})"
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+    sizes = torch.from_numpy(np.diff(ends))
+    return CrossValidation(kind, torch.from_numpy(strengths), torch.from_numpy(losses), sizes)
+
+
+def smallest(lambdas: torch.Tensor, loss: torch.Tensor) -> int:
+    """Return the index of the smallest loss; of several, that of the largest strength."""
+    return int(torch.where(loss == loss.min(), lambdas, -1.0).argmax())
+
+
+def _designs_without(data: RegressionData, parts: list[slice], intercept: bool) -> Iterator[CentredDesign]:
+    """Yield the design of all rows but those of a part, for each part."""
+    whole = centred_design(data, intercept)
+    if whole.from_rows:  # rows of many columns, or such as their second moments would not do justice to
+        for part in parts:
+            kept = np.r_[0 : part.start, part.stop : data.num_rows]
+            yield centred_design(RegressionData(data.features[kept], data.target[kept], data.feature_names), intercept)
+        return
+    pivot = np.append(data.features[0], data.target[0])
+    sums = sum_up_parts(data, pivot, parts) if len(parts) <= _FEW_FOLDS else None
+
+    def total(first: int, last: int) -> RowSums:
+        if sums is not None:
+            return functools.reduce(RowSums.merged, sums[first:last])
+        return sum_up_parts(data, pivot, [slice(parts[first].start, parts[last - 1].stop)])[0]
+
+    def without(first: int, last: int, others: RowSums | None) -> Iterator[RowSums]:
+        """Yield the sums without each of some folds, given those without all of them: half by half."""
+        if last - first == 1:
+            yield others
+            return
+        middle = (first + last) // 2
+        for near, far in (((first, middle), (middle, last)), ((middle, last), (first, middle))):
+            beside = total(*far)
+            yield from without(*near, beside if others is None else others.merged(beside))
+
+    for rest in without(0, len(parts), None):
+        moments = Moments(rest.num_rows, pivot, rest.offsets, rest.scatter, data.feature_names)
+        yield CentredDesign(moments if intercept else moments.about_origin())
