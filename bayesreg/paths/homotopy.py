@@ -137,7 +137,7 @@ class PathFollower:
         """Return the next knot's strength, and the column that enters or leaves there."""
         active = self.set
         # With e the sign of the constant part (only on that side can a correlation reach lambda > 0), or minus that of
-        # the weight, a column's function a + b lambda reaches lambda, or a weight's 0, at e a / (1 - e b), or e a / -e b.
+        # the weight, a function a + b lambda reaches lambda, or a weight's 0, at e a / (1 - e b), or e a / -e b.
         edges = np.sign(active.functions[0])
         edges *= active.outside
         edges -= active.signs
