@@ -335,8 +335,7 @@ def path(
         noise_scale = checked_number(noise_scale, "noise_scale", "a positive number")
         if not 0.0 < noise_scale < np.inf:
             raise ValueError(f"noise_scale must be positive and finite, got {noise_scale!r}")
-    with one_thread():  # once for all: finding and setting the limits takes its time
-        design = centred_design(data, bool(intercept))
+    design = centred_design(data, bool(intercept))
     given = default_lambdas(design, kind, ratio) if lambdas is None else checked_lambdas(lambdas, kind)
     fits = fit_all(design, kind, given, ratio)
     weights, gaps = fits.weights, fits.gaps
