@@ -60,6 +60,16 @@ def test_convert_starts_at_a_prior_too():
     assert found["needs"] == [] and found["prior"] == [{"kind": "laplace", "scale": 0.25}]
 
 
+def test_convert_starts_at_a_product_of_priors():
+    given = ("convert", "--prior", "elasticnet", "--noise-scale", 1, "--rows", 50)
+    found = call_json(*given, "--gaussian-scale", 0.5, "--laplace-scale", 0.2)
+    typed = {entry["convention"]: entry["typed"] for entry in found["conventions"]}
+    assert typed["sklearn-elasticnet"] == pytest.approx({"alpha": 0.08 + 0.1, "l1_ratio": 0.1 / 0.18})
+    assert {row["kind"]: row["scale"] for row in found["prior"]} == {"gaussian": 0.5, "laplace": 0.2}
+    assert_refused(call(*given, "--gaussian-scale", 0.5), "--laplace-scale")
+    assert_refused(call(*given, "--prior-scale", 0.5), "--gaussian-scale")
+
+
 def test_convert_says_which_flag_names_the_prior():
     found = call_json("convert", "--convention", "sklearn-lasso", "--l1", "0.1", "--rows", 5)
     assert found["prior"] == [] and found["needs"] == ["--noise-scale"]
