@@ -104,7 +104,7 @@ def value(formula):
 @pytest.mark.parametrize(("prior", "column"), [("gaussian", 1), ("laplace", 2)])
 def test_the_table_is_the_dictionary(prior, column):
     expected = {
-        entry.convention.name: sum(entry.strengths.values()) for entry in translate_prior(prior, 0.2, **KNOWN).entries
+        entry.convention.name: sum(entry.strengths.values()) for entry in translate_prior({prior: 0.2}, **KNOWN).entries
     }
     kind = {"gaussian": "l2", "laplace": "l1"}[prior]
     found = {
