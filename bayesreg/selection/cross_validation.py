@@ -19,6 +19,7 @@ import torch
 from sklearn.model_selection import KFold
 
 from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.progress import progress_bar
 from bayesreg.computing.row_sums import RowSums, sum_up_parts
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.moments import Moments
@@ -91,6 +92,7 @@ def cross_validate(
     seed: int = 0,
     l1_ratio: float = 0.5,
     intercept: bool = True,
+    progress: bool = False,
 ) -> CrossValidation:
     """Return the held-out loss of every strength, by leaving out one fold of the rows after the other.
 
@@ -104,6 +106,7 @@ def cross_validate(
         seed: Seeds the assignment of rows to folds (scikit-learn's `KFold` with shuffling).
         l1_ratio: The share of the L1 term of an elastic net.
         intercept: Whether there is an intercept.
+        progress: Whether to show progress, on stderr where that is a terminal, or in a notebook.
 
     Returns:
         The `CrossValidation`.
@@ -142,12 +145,14 @@ def cross_validate(
     features, target = rows.features[order], rows.target[order]
     grouped = RegressionData(features, target, rows.feature_names, rows.target_name, transform=rows.transform)
     losses, worst = np.empty((folds, len(strengths))), 0.0
-    for number, design in enumerate(_designs_without(grouped, parts, intercept)):
-        fits = fit_all(design, kind, strengths, ratio)
-        worst = float(np.maximum(worst, fits.gaps.max()))  # which a NaN does not leave as it was
-        intercepts = design.target_mean - fits.weights @ design.feature_means
-        residuals = target[parts[number]] - fits.weights @ features[parts[number]].T - intercepts[:, None]
-        losses[number] = np.square(residuals).mean(axis=1) / 2.0
+    with progress_bar(progress, "cross-validation, folds", folds) as bar:
+        for number, design in enumerate(_designs_without(grouped, parts, intercept)):
+            fits = fit_all(design, kind, strengths, ratio)
+            worst = float(np.maximum(worst, fits.gaps.max()))  # which a NaN does not leave as it was
+            intercepts = design.target_mean - fits.weights @ design.feature_means
+            residuals = target[parts[number]] - fits.weights @ features[parts[number]].T - intercepts[:, None]
+            losses[number] = np.square(residuals).mean(axis=1) / 2.0
+            bar.advance()
     if not worst <= LARGEST_GAP:
         message = f"a fit in cross_validate has a relative gap of {worst:.1e} (threshold {LARGEST_GAP:g})"
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
