@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # Larger batches than the readers can count to are the whole file.
 _MOST_ROWS = 2**31 - 1
 _DECODED_ROWS = 2**14
+_READ_AT_ONCE = 2**18  # bytes of a file whose reading is shown
 
 # What pandas reads as booleans in a column of nothing else.
 _BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
@@ -88,8 +90,8 @@ def _csv_frames(path: Path, names: list[str], rows: int | None, progress: bool) 
     try:
         with (
             progress_bar(progress, f"reading {path.name}", path.stat().st_size) as bar,
-            _Counted(path, bar.advance) as file,
-            pandas.read_csv(file, iterator=True, chunksize=rows, encoding="utf-8", **options) as reader,
+            _counted(path, bar.advance) if progress else nullcontext(path) as file,
+            pandas.read_csv(file, iterator=True, chunksize=rows, **options) as reader,
         ):
             for frame in reader:
                 texts = [name for name in names if frame[name].dtype.kind not in "biuf"]
@@ -98,17 +100,21 @@ def _csv_frames(path: Path, names: list[str], rows: int | None, progress: bool) 
         raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error
 
 
-class _Counted(io.BufferedReader):
-    """A file, read as bytes, that tells how many were read."""
+class _Counted(io.FileIO):
+    """A file that tells how many of its bytes were read."""
 
     def __init__(self, path: Path, advance: Callable[[int], None]):
-        super().__init__(io.FileIO(path))
+        super().__init__(path)
         self._advance = advance
 
-    def read1(self, size: int = -1, /) -> bytes:
-        found = super().read1(size)
-        self._advance(len(found))
-        return found
+    def readinto(self, buffer: bytearray) -> int:
+        count = super().readinto(buffer)
+        self._advance(count)
+        return count
+
+
+def _counted(path: Path, advance: Callable[[int], None]) -> io.BufferedReader:
+    return io.BufferedReader(_Counted(path, advance), _READ_AT_ONCE)
 
 
 def _cell(value):

@@ -88,6 +88,9 @@ def kept_if_interrupted(records: Collection[Record]) -> Iterator[Making]:
 
     Yields:
         What became of the block, once it has ended.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came when there were too few draws.
     """
     making = Making()
     try:
