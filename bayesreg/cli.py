@@ -1,7 +1,8 @@
 """The command line: parses, calls, writes. What it calls is imported where it is called, so that it answers at once.
 
 Exit status: 0 fine; 1 a verdict or a convergence check failed; 2 bad input, or a file that cannot be read or written;
-130 interrupted. With BAYESREG_TRACEBACK=1 in the environment an error keeps its traceback.
+130 interrupted, as shells have it: `run` has then written the draws made so far, where there were any, and says so; the
+other commands write nothing. With BAYESREG_TRACEBACK=1 in the environment an error keeps its traceback.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from bayesreg.commands.options import (
     Loc,
     Noise,
     Prior,
+    Progress,
     Relative,
     Scale,
     Seed,
@@ -240,11 +242,12 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:INDEX.")] = None,
     out: Annotated[str | None, typer.Option(help="The folder to write.")] = None,
     force: Force = False,
+    progress: Progress = True,
     json: Json = False,
 ) -> None:
     """Draw from the posterior of your own data; write draws, summaries, figures and a manifest."""
     settings = _settings(ctx)
-    stages = show.Stages()
+    stages = show.Stages(progress)
     with new_run(folder_of(settings), force=force) as written:
         from bayesreg.commands.runs import records, run_experiment
 
@@ -255,7 +258,7 @@ def run(
         print_json(written.manifest | {"out": settings.out, "summary": summaries})
     else:
         show.show_run(show.console(), sampled, settings.out)
-    finish(not sampled.warnings)
+    finish(not sampled.warnings, sampled.posterior.interrupted)
 
 
 @app.command()
@@ -274,14 +277,15 @@ def compare(
     noise_scale: Noise = None,
     intercept: Intercept = None,
     seed: Seed = None,
+    progress: Progress = True,
     json: Json = False,
 ) -> None:
     """Certify that the penalised fit is the MAP: every route to it, each judged against its own tolerance."""
     settings = _settings(ctx)
-    with show.Stages()("comparing") as tell:
+    with show.Stages(progress)("comparing") as tell:
         from bayesreg.comparison import compare as compare_routes
 
-        rows = settings.load_data()
+        rows = settings.load_data(progress)
         scaled = rows.standardized() if settings.standardize else rows
         found = compare_routes(settings.model(), scaled, seed=settings.seed, progress=tell)
     if json:
@@ -298,12 +302,13 @@ def demo(
     out: Annotated[str, typer.Option(help="The folder to write.")] = "runs/demo",
     seed: Seed = None,
     force: Force = False,
+    progress: Progress = True,
     json: Json = False,
 ) -> None:
     """Show what the package is for, on real data, in under a minute."""
     seed = 0 if seed is None else seed
     check_seed(seed)
-    stages = show.Stages()
+    stages = show.Stages(progress)
     with new_run(out, force=force) as written:
         from bayesreg.commands.runs import run_demo
 

@@ -233,12 +233,13 @@ def simulate_weight_decay(
     return rows(num_train), rows(num_test)
 
 
-def read_table(path: str | PathLike, target: str) -> RegressionData:
+def read_table(path: str | PathLike, target: str, *, progress: bool = False) -> RegressionData:
     r"""Read a CSV (UTF-8, comma, header) or Parquet file with numeric columns only.
 
     Args:
         path: File whose name ends in `.csv` or `.parquet`.
         target: Name of the column to be explained; all others are features.
+        progress: Whether to show progress, on stderr where that is a terminal, or in a notebook.
 
     Returns:
         All rows.
@@ -257,10 +258,12 @@ def read_table(path: str | PathLike, target: str) -> RegressionData:
         ...     read_table(path, target="price").features.tolist()
         [[70.0, 3.0], [45.0, 2.0]]
     """
-    return next(_read(path, target, None))
+    return next(_read(path, target, None, progress))
 
 
-def read_batches(path: str | PathLike, target: str, rows: int = 100_000) -> Iterator[RegressionData]:
+def read_batches(
+    path: str | PathLike, target: str, rows: int = 100_000, *, progress: bool = False
+) -> Iterator[RegressionData]:
     r"""Read a file as `read_table` does, some rows at a time, never holding more of it.
 
     File and names are checked at once, the rows as they come; rows in errors are numbered over the whole file.
@@ -269,6 +272,7 @@ def read_batches(path: str | PathLike, target: str, rows: int = 100_000) -> Iter
         path: File whose name ends in `.csv` or `.parquet`.
         target: Name of the column to be explained; all others are features.
         rows: The most rows of a batch.
+        progress: Whether to show progress, on stderr where that is a terminal, or in a notebook.
 
     Returns:
         Iterator over the batches, in the file's order.
@@ -286,7 +290,7 @@ def read_batches(path: str | PathLike, target: str, rows: int = 100_000) -> Iter
         ...     [batch.num_rows for batch in read_batches(path, target="price", rows=2)]
         [2, 1]
     """
-    return _read(path, target, check_whole_number(rows, "rows", 1))
+    return _read(path, target, check_whole_number(rows, "rows", 1), progress)
 
 
 def require_rows(data: RegressionData, purpose: str) -> RegressionData:
@@ -308,8 +312,8 @@ def require_rows(data: RegressionData, purpose: str) -> RegressionData:
     return data
 
 
-def _read(path, target, rows: int | None) -> Iterator[RegressionData]:
-    file, names, frames = open_table(path, rows)
+def _read(path, target, rows: int | None, progress: bool) -> Iterator[RegressionData]:
+    file, names, frames = open_table(path, rows, progress)
     if target not in names:
         raise ValueError(f"target must be a column of {file}, got {target!r}; its columns are {', '.join(names)}")
     features = list(names)

@@ -17,6 +17,7 @@ from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.engines import ENGINES, METHODS
 from bayesreg.inference.engine import EngineCannot, EngineResult
+from bayesreg.inference.record import Interrupted
 from bayesreg.model import require_model
 from bayesreg.moments import as_moments
 from bayesreg.posteriors.posterior import Posterior
@@ -78,7 +79,8 @@ def sample(
         chains: Number of chains.
         seed: Seeds the run, 0 to 2^63 - 1; the global random state is left alone.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``: a GPU where there is one and the chains are many.
-        progress: Whether to show progress on stderr.
+        progress: Whether to show progress, on stderr where that is a terminal, or in a notebook: engine, chains, phase,
+            step size, divergences so far and the time left, of work that takes longer than a second.
         **options: The engine's own, such as ``max_tree_depth`` and ``target_acceptance`` for nuts and pyro-nuts,
             ``pyro_program=True`` for pyro-nuts (run on the Pyro program instead of the fused density), ``guide`` for
             svi: its ``run``'s arguments.
@@ -88,7 +90,12 @@ def sample(
         is above 1.01 (from 16 chains on, what of it lasts), an effective sample size below 400, a transition divergent,
         the k-hat of a variational fit above 0.7, or the engine's own check fails.
 
+        An interrupt (Ctrl-C) once draws are made ends the run with those there are: the first ones of the run that was
+        asked for, equally many of each chain and at least 4; of chains one after the other, those that are furthest.
+        The posterior's ``interrupted`` is then True, and a `ConvergenceWarning` says how many draws there are.
+
     Raises:
+        KeyboardInterrupt: An interrupt before that, as in the warm-up.
         ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of
             range, more draws than fit in memory, or no such device.
         TypeError: ``model`` is not a `LinearRegression`, an option that the engine does not have, or a setting that is
@@ -102,6 +109,39 @@ def sample(
         ('rejection', torch.Size([4, 1000, 10]))
     """
     asked = {"draws": draws, "tune": tune, "chains": chains}
+    return _sample(model, data, method, asked, seed, device, progress, options, keep=True)
+
+
+def sample_whole(
+    model: LinearRegression, data: RegressionData | Moments, seed: int = 0, progress: bool = False
+) -> Posterior:
+    """Draw as `sample` does, but let every interrupt go on: for work that the draws are a part of.
+
+    Args:
+        model: The model.
+        data: Rows or `Moments`.
+        seed: Seeds the run.
+        progress: Whether to show progress.
+
+    Returns:
+        The posterior, with all its draws.
+    """
+    asked = dict.fromkeys(("draws", "tune", "chains"))
+    return _sample(model, data, "auto", asked, seed, "auto", progress, {}, keep=False)
+
+
+def _sample(
+    model: LinearRegression,
+    data: RegressionData | Moments,
+    method: str,
+    asked: dict[str, int | None],
+    seed: int,
+    device: str | torch.device,
+    progress: bool,
+    options: dict[str, Any],
+    keep: bool,
+) -> Posterior:
+    """Check, draw and warn; `keep` is whether draws that an interrupt leaves are enough."""
     for name, least in (("draws", 1), ("tune", 0), ("chains", 1)):
         if asked[name] is not None:
             asked[name] = check_whole_number(asked[name], name, least)
@@ -111,7 +151,7 @@ def sample(
     # On one thread, for what is set up as for the draws: these are small operations, for which threads wait.
     with one_thread():
         posterior, result, independent = _run(
-            require_model(model), data, method, asked, seed, device, progress, options
+            require_model(model), data, method, asked, seed, device, progress, options, keep
         )
     _warn(posterior, result, chain=not independent)
     return posterior
@@ -126,6 +166,7 @@ def _run(
     device: str | torch.device,
     progress: bool,
     options: dict[str, Any],
+    keep: bool,
 ) -> tuple[Posterior, EngineResult, bool]:
     """Return the posterior, what the engine handed back, and whether its draws are independent."""
     device = resolve_device(device)
@@ -149,7 +190,7 @@ def _run(
             best = device_for(name, settings["chains"], target.num_parameters)
             target = target if best == target.device else model.target(moments, best)
         require_memory(target, engine, settings["chains"], settings["draws"])
-        started = time.perf_counter()
+        started, interruption = time.perf_counter(), {}
         try:
             result = run(target, **settings, seed=seed, progress=progress, **own)
         except EngineCannot as reason:
@@ -157,11 +198,17 @@ def _run(
                 raise ValueError(f"method={method!r} cannot take this: {reason}; use method='auto'") from reason
             refusals.append(str(reason))
             continue
+        except Interrupted as interrupt:
+            if not keep:
+                raise
+            result = interrupt.result
+            interruption = {"interrupted": True} | {f"{what}_asked": settings[what] for what in ("chains", "draws")}
         details = {
             **result.details,
             "message": result.message,
             "device": str(target.device),
             "engine_seconds": time.perf_counter() - started,
+            **interruption,
         }
         posterior = Posterior(
             {name: values.detach().cpu() for name, values in result.draws.items()},
@@ -242,15 +289,20 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
     it is `bayesreg.posteriors.diagnostics.Chains.lasting_r_hat`, which leaves that noise out, that must be below 1.01.
     The ESS must be 400 for bulk and tails in either case.
     """
+    if posterior.interrupted:
+        kept = f"{posterior.num_chains:,} chains of {posterior.num_draws:,} draws"
+        of = f"{posterior.details['chains_asked']:,} chains of {posterior.details['draws_asked']:,} draws"
+        message = f"sampling was interrupted: {kept} are kept (asked for: {of})"
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
     if result.details.get("converged") is False:
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=4)
     khat = result.details.get("psis_khat", 0.0)
     if khat > LARGEST_KHAT:
         message = (
             f"the k-hat of the variational fit is {khat:.2f} (threshold {LARGEST_KHAT}): its draws are too far from "
             "the posterior to be corrected by importance weights; use method='auto'"
         )
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
     if not chain:  # independent draws: nothing to mix
         return
     divergent = int(posterior.sample_stats["diverging"].sum()) if "diverging" in posterior.sample_stats else 0
@@ -258,7 +310,7 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
         message = (
             f"{divergent} divergent transitions (0 expected): raise target_acceptance, or loosen or rescale the model"
         )
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
     from bayesreg.posteriors.summary import convergence
 
     many = posterior.num_chains >= MANY_CHAINS
@@ -266,11 +318,11 @@ def _warn(posterior: Posterior, result: EngineResult, chain: bool) -> None:
     r_hat, ess = table["r_hat"], table["ess"]
     if ess.isna().any():
         message = f"{ess.index[ess.isna()][0]} did not move, or has fewer than 4 draws a chain: nothing can be judged"
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
     if r_hat.max() > LARGEST_R_HAT:
         found = f"{r_hat.max():.4f}{', the noise of short chains left out' if many else ''}"
         message = f"R-hat of {r_hat.idxmax()} is {found} (threshold {LARGEST_R_HAT}): raise tune and draws"
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
     if ess.min() < SMALLEST_ESS:
         message = f"the ESS of {ess.idxmin()} is {ess.min():.0f} (threshold {SMALLEST_ESS}): raise draws or chains"
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)

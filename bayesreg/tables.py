@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bayesreg.computing.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas
@@ -15,17 +19,21 @@ if TYPE_CHECKING:
 # Larger batches than the readers can count to are the whole file.
 _MOST_ROWS = 2**31 - 1
 _DECODED_ROWS = 2**14
+_READ_AT_ONCE = 2**18  # bytes of a file whose reading is shown
 
 # What pandas reads as booleans in a column of nothing else.
 _BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 
 
-def open_table(path: str | PathLike, rows: int | None) -> tuple[str, list[str], Iterator[pandas.DataFrame]]:
+def open_table(
+    path: str | PathLike, rows: int | None, progress: bool = False
+) -> tuple[str, list[str], Iterator[pandas.DataFrame]]:
     """Open a file, and check at once what its header tells.
 
     Args:
         path: File whose name ends in `.csv` or `.parquet`.
         rows: The most rows of a frame; `None` for all.
+        progress: Whether to show a bar while frames are read.
 
     Returns:
         The file's name, the columns' names as they stand in it, and an iterator over frames with those columns.
@@ -50,7 +58,7 @@ def open_table(path: str | PathLike, rows: int | None) -> tuple[str, list[str], 
         cause = "" if position else "; where pandas wrote its index there, write the file with to_csv(..., index=False)"
         wanted = f"{path.name} must have a name for each column"
         raise ValueError(f"{wanted}, got none for column {position + 1} of {len(names)}{cause}")
-    return path.name, names, read_frames(path, names, None if rows is None else min(rows, _MOST_ROWS))
+    return path.name, names, read_frames(path, names, None if rows is None else min(rows, _MOST_ROWS), progress)
 
 
 def _csv_names(path: Path) -> list[str]:
@@ -72,7 +80,7 @@ def _csv_names(path: Path) -> list[str]:
     return names
 
 
-def _csv_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
+def _csv_frames(path: Path, names: list[str], rows: int | None, progress: bool) -> Iterator[pandas.DataFrame]:
     import pandas
 
     # The names as they stand in the file: pandas would rename some. One type for a column: not one for each part of it.
@@ -80,12 +88,33 @@ def _csv_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pand
     if tuple(int(part) for part in pandas.__version__.split(".")[:2]) < (3, 1):
         options["float_precision"] = "round_trip"  # older readers are off by an ulp at times without
     try:
-        with pandas.read_csv(path, iterator=True, chunksize=rows, **options) as reader:
+        with (
+            progress_bar(progress, f"reading {path.name}", path.stat().st_size) as bar,
+            _counted(path, bar.advance) if progress else nullcontext(path) as file,
+            pandas.read_csv(file, iterator=True, chunksize=rows, **options) as reader,
+        ):
             for frame in reader:
                 texts = [name for name in names if frame[name].dtype.kind not in "biuf"]
                 yield frame.assign(**{name: [_cell(value) for value in frame[name]] for name in texts})
     except (pandas.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} must be CSV in UTF-8: {error}") from error
+
+
+class _Counted(io.FileIO):
+    """A file that tells how many of its bytes were read."""
+
+    def __init__(self, path: Path, advance: Callable[[int], None]):
+        super().__init__(path)
+        self._advance = advance
+
+    def readinto(self, buffer: bytearray) -> int:
+        count = super().readinto(buffer)
+        self._advance(count)
+        return count
+
+
+def _counted(path: Path, advance: Callable[[int], None]) -> io.BufferedReader:
+    return io.BufferedReader(_Counted(path, advance), _READ_AT_ONCE)
 
 
 def _cell(value):
@@ -113,14 +142,18 @@ def _parquet_names(path: Path) -> list[str]:
     return [str(name) for name in schema.empty_table().to_pandas().columns]
 
 
-def _parquet_frames(path: Path, names: list[str], rows: int | None) -> Iterator[pandas.DataFrame]:
+def _parquet_frames(path: Path, names: list[str], rows: int | None, progress: bool) -> Iterator[pandas.DataFrame]:
     from pyarrow import parquet
 
     # A small buffer a column, so that a row group which is the whole file is not held whole; decoded in small parts,
     # since decoding needs several times the memory of what it gives.
-    with parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
+    with (
+        parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file,
+        progress_bar(progress, f"reading {path.name}", file.metadata.num_rows if rows else None) as bar,
+    ):
         tables = _tables_of(file.iter_batches(min(rows, _DECODED_ROWS)), rows) if rows else [[file.read()]]
         for table in tables:
+            bar.advance(table[0].num_rows)
             yield table.pop().to_pandas().set_axis(names, axis=1)  # pandas' own names need not be strings
 
 

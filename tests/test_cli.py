@@ -484,6 +484,82 @@ def test_an_interrupt_leaves_nothing_and_has_its_own_status(table, tmp_path, mon
     assert result.exit_code == 130 and "interrupted" in result.stderr and left_behind(tmp_path) == []
 
 
+def interrupt_the_draws(monkeypatch, after):
+    """Interrupt hmc in the middle of a trajectory."""
+    from bayesreg.inference import rotation
+
+    step, count = rotation._trajectory, []
+
+    def interrupted(*arguments):
+        count.append(1)
+        if len(count) == after:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(rotation, "_trajectory", interrupted)
+
+
+HMC = ["--prior", "laplace", "--scale", 0.5, "--noise-scale", 0.7, "--method", "hmc", "--chains", 8, "--tune", 50]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupted_run_is_written_with_the_draws_that_were_made(as_json, table, tmp_path, monkeypatch, pictures):
+    interrupt_the_draws(monkeypatch, after=400)
+    flags = [*HMC, "--draws", 1000, "--out", tmp_path / "one"]
+    result = call("run", "--data", table, "--target", "price", *flags, *(["--json"] if as_json else []))
+    assert result.exit_code == 130
+    assert result.stderr == (
+        "bayesreg: interrupted; writing the draws made so far; interrupted again, nothing is written\n"
+    )
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    posterior = br.Posterior.load(tmp_path / "one" / "posterior.nc")
+    assert posterior.interrupted and 4 <= posterior.num_draws < 400
+    assert manifest["interrupted"] is True and manifest["passed"] is False and manifest["converged"] is False
+    said = (
+        f"sampling was interrupted: 8 chains of {posterior.num_draws} draws are kept "
+        "(asked for: 8 chains of 1,000 draws)"
+    )
+    assert manifest["warnings"][0] == said and manifest["engine"]["draws_asked"] == 1000
+    if as_json:
+        assert json.loads(result.stdout)["interrupted"] is True
+    else:
+        printed = " ".join(result.stdout.split())
+        assert said in printed and f"8 chains x {posterior.num_draws} draws by hmc" in printed
+    assert left_behind(tmp_path) == ["one"]
+
+
+@pytest.mark.parametrize("where", ["posteriors.posterior.Posterior.save", "commands.runs.write_posterior"])
+def test_a_second_interrupt_leaves_nothing(where, table, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    interrupt_the_draws(monkeypatch, after=400)
+    monkeypatch.setattr(f"bayesreg.{where}", interrupted)
+    flags = [*HMC, "--draws", 1000, "--out", tmp_path / "runs" / "one"]
+    result = call("run", "--data", table, "--target", "price", *flags)
+    assert result.exit_code == 130 and "nothing was written" in result.stderr and left_behind(tmp_path) == []
+
+
+def test_an_interrupted_demo_leaves_nothing(tmp_path, monkeypatch):
+    """Its draws are a part: half of a demonstration is none."""
+    from bayesreg.inference.record import Record
+
+    write = Record.write
+
+    def interrupted(record, values):
+        write(record, values)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Record, "write", interrupted)
+    result = call("demo", "--out", tmp_path / "demo")
+    assert result.exit_code == 130 and "nothing was written" in result.stderr and left_behind(tmp_path) == []
+
+
+def test_a_run_that_is_not_interrupted_says_so(table, tmp_path):
+    found = call_json("run", "--data", table, "--target", "price", *KNOWN, "--out", tmp_path / "one", status=0)
+    assert found["interrupted"] is False
+
+
 def test_a_bug_is_not_taken_for_bad_input(table, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("a bug")
@@ -516,6 +592,8 @@ def test_a_signal_to_a_real_process_leaves_nothing(sent, status, table, tmp_path
         *arguments,
         "--draws",
         "1000000",
+        "--tune",
+        "1000000",  # an interrupt in the warm-up: there are no draws to keep
         "--out",
         tmp_path / "runs" / "one",
     ]
@@ -530,6 +608,51 @@ def test_a_signal_to_a_real_process_leaves_nothing(sent, status, table, tmp_path
     # the signal itself, though it was handled: a shell has the status 130 from both.
     assert process.returncode == status or (sent, process.returncode) == (signal.SIGINT, -signal.SIGINT)
     assert "Traceback" not in errors and left_behind(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_real_interrupt_writes_the_draws_and_two_of_them_nothing(times, tmp_path):
+    """On a terminal, whose bar says when draws are being made."""
+    flags = ["--prior", "laplace", "--scale", "0.25", "--method", "gibbs", "--draws", "1000000", "--chains", "2"]
+    command = [sys.executable, "-m", "bayesreg.cli", "run", "--data", "diabetes", *flags, "--out", tmp_path / "one"]
+    terminal, end = os.openpty()
+    process = subprocess.Popen(
+        [*map(str, command), "--json"], stdout=subprocess.PIPE, stderr=end, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(end)
+    shown = b""
+
+    def wait_for(words):
+        nonlocal shown
+        while words not in shown:
+            shown += os.read(terminal, 4096)
+
+    wait_for(b"draws")
+    process.send_signal(signal.SIGINT)
+    if times == 2:
+        wait_for(b"writing the draws made so far")
+        process.send_signal(signal.SIGINT)
+        wait_for(b"nothing was written")
+    else:
+        wait_for(b"writing the draws made so far")
+    while True:  # what is not read may stop the process
+        try:
+            if not os.read(terminal, 4096):
+                break
+        except OSError:  # the other end is closed
+            break
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    os.close(terminal)
+    if times == 2:
+        assert left_behind(tmp_path) == [] and out == b""
+        return
+    manifest = json.loads(out)
+    assert manifest["interrupted"] is True and manifest["engine"]["draws_asked"] == 1_000_000
+    assert left_behind(tmp_path) == ["one"]
+    posterior = br.Posterior.load(tmp_path / "one" / "posterior.nc")
+    assert posterior.interrupted and posterior.num_draws >= 4
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")

@@ -1,6 +1,7 @@
 """What a terminal shows: numbers that line up, tables of bounded length, silence where nobody looks."""
 
 import io
+import time
 from types import SimpleNamespace
 
 import pandas as pd
@@ -140,9 +141,20 @@ def test_stages_are_timed_and_silent_unless_somebody_looks(monkeypatch, capsys):
     assert list(stages.seconds) == ["first", "second"] and all(value >= 0 for value in stages.seconds.values())
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("bayesreg.computing.progress.DELAY", 0.0)
+    monkeypatch.setattr("bayesreg.computing.progress.EVERY", 0.01)
     with stages("third") as tell:
         tell("a part")
+        deadline = time.monotonic() + 20
+        while "a part" not in terminal.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     assert "third" in terminal.getvalue()
+    before = terminal.getvalue()
+    with show.Stages(progress=False)("fourth"):
+        time.sleep(0.1)
+    assert terminal.getvalue() == before
 
 
 def test_a_console_is_as_wide_as_asked_or_a_hundred_columns(monkeypatch):

@@ -300,7 +300,7 @@ def test_choose_hands_on_what_is_asked_and_writes_what_it_gets(asked, table, tmp
     assert arguments.pop("lambdas").tolist() == [1.0, 0.3]
     assert arguments == {
         "kind": "elasticnet", "l1_ratio": 0.3, "methods": ("cv", "learned"), "folds": 5, "seed": 7, "noise_scale": 0.5,
-        "intercept": False, "progress": False,
+        "intercept": False, "progress": True,
     }  # fmt: skip
     np.testing.assert_array_equal(data.features, data_of(table).features)
     expected = data.transform.apply(br.read_table(tmp_path / "test.csv", target="price"))
@@ -333,7 +333,7 @@ def test_choose_leaves_to_the_choice_what_is_not_asked(asked, table, tmp_path):
     ((_, arguments),) = asked
     assert arguments == {
         "kind": "l2", "lambdas": None, "folds": 10, "seed": 0, "noise_scale": None, "intercept": True, "test": None,
-        "progress": False,
+        "progress": True,
     }  # fmt: skip
     assert [row["method"] for row in found["choices"]] == ["cv", "learned"] and found["command"] == "choose"
     assert found["choices"][0]["upper_95"] is None and found["choices"][1]["upper_95"] == 0.4

@@ -390,14 +390,6 @@ def test_the_angles_fill_their_interval_evenly():
     assert _angles(3, 4) == _angles(0, 7)[3:]
 
 
-def test_progress_goes_to_stderr_and_only_if_asked(capfd):
-    hmc.run(GaussianTarget(), draws=3, tune=20, chains=64, seed=0)
-    assert capfd.readouterr() == ("", "")
-    hmc.run(GaussianTarget(), draws=3, tune=60, chains=64, seed=0, progress=True)
-    out, err = capfd.readouterr()
-    assert out == "" and "64 chains" in err and "100%" in err
-
-
 def test_what_was_done_is_said(gaussian):
     _, result = gaussian
     tune = result.details["tune"]

@@ -329,14 +329,6 @@ def test_what_was_done_is_reported(gaussian):
     assert result.message == f"NUTS: 32 chains of 100 draws after {details['tune']} warm-up iterations, 0 divergent"
 
 
-def test_progress_goes_to_stderr_and_only_if_asked(capfd):
-    nuts.run(GaussianTarget(), draws=3, tune=3, chains=2, seed=0)
-    assert capfd.readouterr() == ("", "")
-    nuts.run(GaussianTarget(), draws=3, tune=3, chains=2, seed=0, progress=True)
-    out, err = capfd.readouterr()
-    assert out == "" and "2 chains" in err
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [

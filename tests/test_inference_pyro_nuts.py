@@ -242,14 +242,6 @@ def test_what_was_done_is_reported(gaussian):
     assert result.message == "NUTS: 2 chains of 700 draws after 80 warm-up iterations, 0 divergent"
 
 
-def test_progress_goes_to_stderr_and_only_if_asked(capfd):
-    pyro_nuts.run(GaussianTarget(), draws=3, tune=3, chains=1, seed=0)
-    assert capfd.readouterr() == ("", "")
-    pyro_nuts.run(GaussianTarget(), draws=3, tune=3, chains=2, seed=0, progress=True)
-    out, err = capfd.readouterr()
-    assert out == "" and "chain 2 of 2" in err
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [("max_tree_depth", 0), ("max_tree_depth", 2.5), ("target_acceptance", 1.0), ("target_acceptance", 0)],

@@ -236,14 +236,6 @@ def test_a_noise_that_may_go_to_zero_is_fitted_from_a_narrow_start(monkeypatch):
     assert result.details["remaining"] < 1.0
 
 
-def test_progress_goes_to_stderr_and_only_if_asked(capfd):
-    fit(draws=3, max_steps=100)
-    assert capfd.readouterr() == ("", "")
-    fit(draws=3, max_steps=100, progress=True)
-    out, err = capfd.readouterr()
-    assert out == "" and FULL in err
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [

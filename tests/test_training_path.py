@@ -211,13 +211,6 @@ def test_on_a_gpu(kind, d):
         np.testing.assert_allclose(path.train_loss[:, k, s], one.history.train_loss, rtol=1e-9)
 
 
-def test_progress_is_on_stderr(capsys):
-    train_path(make_rows(), LAMBDAS, epochs=2, progress=True)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "training" in err
-
-
 # --- input
 
 

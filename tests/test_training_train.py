@@ -432,12 +432,3 @@ def test_data_beyond_float64_are_not_called_diverging():
     rows = RegressionData([[1e200], [2e200], [-1e200]], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="the objective at the start is inf: data or start are too large"):
         train(rows, L2(0.1))
-
-
-def test_progress_is_on_stderr(capsys):
-    train(make_rows(), epochs=2, progress=True)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "training" in err
-    train(make_rows(), epochs=2)
-    assert capsys.readouterr() == ("", "")

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bayesreg.commands.flags import FLAGS, in_flags
+from bayesreg.computing.progress import progress_bar
 from bayesreg.engines import ENGINES
 from bayesreg.translation import Translation
 
@@ -41,11 +42,15 @@ def console(stream: IO[str] | None = None) -> Console:
 class Stages:
     """Times the stages of a run, and shows on standard error which one is under way, where that is a terminal.
 
+    Args:
+        progress: Whether to show that.
+
     Attributes:
         seconds: What each finished stage took.
     """
 
-    def __init__(self):
+    def __init__(self, progress: bool = True):
+        self.progress = progress
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -60,12 +65,8 @@ class Stages:
             A function that shows which part of the stage is under way.
         """
         started = time.perf_counter()
-        with redirect_stdout(sys.stderr):
-            if spinner and sys.stderr.isatty():
-                with console(sys.stderr).status(f"{name} ...") as status:
-                    yield lambda part: status.update(f"{name}: {part} ...")
-            else:
-                yield lambda part: None
+        with redirect_stdout(sys.stderr), progress_bar(self.progress and spinner, name) as bar:
+            yield bar.describe
         self.seconds[name] = time.perf_counter() - started
 
 

@@ -40,6 +40,9 @@ def option(flag: str, help: str, parser: Any) -> Any:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Progress = Annotated[
+    bool, typer.Option("--progress/--no-progress", help="Show on a terminal what takes longer than a second.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier run in that folder, and nothing else.")]
 Experiment = Annotated[
     Path | None, typer.Argument(help="A TOML file with the options as keys; options given here win.")
@@ -72,7 +75,7 @@ def settings_from(ctx: typer.Context, kind: type[Settings], parsers: Mapping[str
         The settings.
     """
     given = {name: value for name, value in ctx.params.items() if value is not None}
-    for name in ("force", "json"):
+    for name in ("force", "json", "progress"):
         given.pop(name, None)
     experiment, source = given.pop("experiment", None), given.pop("source", None)
     if source is not None and Path(source).suffix.lower() != ".toml":
@@ -91,8 +94,10 @@ def folder_of(settings: Any) -> str:
     return settings.out
 
 
-def finish(passed: bool) -> None:
-    """End with status 1 where a verdict or a convergence check failed."""
+def finish(passed: bool, interrupted: bool = False) -> None:
+    """End with status 1 where a verdict or a convergence check failed, with 130 where an interrupt cut draws short."""
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
     if not passed:
         raise typer.Exit(FAILED)
 

@@ -15,6 +15,7 @@ from bayesreg.commands.options import (
     Force,
     Intercept,
     Json,
+    Progress,
     Seed,
     Standardize,
     Target,
@@ -78,11 +79,12 @@ def path(
     test: Test = None,
     out: Out = None,
     force: Force = False,
+    progress: Progress = True,
     json: Json = False,
 ) -> None:
     """Fit at every strength, with a certificate and the prior scale of each; write table, figure and manifest."""
     settings = settings_from(ctx, PathSettings, _PARSERS)
-    stages = show.Stages()
+    stages = show.Stages(progress)
     with new_run(folder_of(settings), force=force) as run:
         from bayesreg.commands.path_runs import run_path
 
@@ -115,11 +117,12 @@ def choose(
     seed: Seed = None,
     out: Out = None,
     force: Force = False,
+    progress: Progress = True,
     json: Json = False,
 ) -> None:
     """Choose the strength by several methods, side by side; write tables, figures and manifest."""
     settings = settings_from(ctx, ChoiceSettings, _PARSERS)
-    stages = show.Stages()
+    stages = show.Stages(progress)
     with new_run(folder_of(settings), force=force) as run:
         from bayesreg.commands.path_runs import run_choice
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path as Folder
 from typing import TYPE_CHECKING, Any
@@ -23,9 +21,8 @@ from bayesreg.paths.penalty_path import Path, path
 from bayesreg.warnings import convergence_warnings
 
 if TYPE_CHECKING:
+    from bayesreg.commands.console import Stages
     from bayesreg.selection.choosing import LambdaChoice
-
-Stages = Callable[..., AbstractContextManager[Callable[[str], None]]]
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,7 @@ def run_choice(settings: ChoiceSettings, run: Run, stages: Stages) -> WrittenCho
 
     rows, data, test = _read(settings, stages)
     asked = {} if settings.methods is None else {"methods": settings.methods}
-    asked |= {"folds": settings.folds, "seed": settings.seed, "test": test, "progress": sys.stderr.isatty()}
+    asked |= {"folds": settings.folds, "seed": settings.seed, "test": test, "progress": stages.progress}
     with stages("choosing", spinner=False), convergence_warnings() as found:
         choice = choose_lambda(data, lambdas=_lambdas(settings, data), **asked, **settings.fit_arguments())
     with stages("writing"):
@@ -172,7 +169,7 @@ def run_choice(settings: ChoiceSettings, run: Run, stages: Stages) -> WrittenCho
 def _read(settings: PathSettings, stages: Stages) -> tuple[RegressionData, RegressionData, RegressionData | None]:
     """Return the rows as they are, the rows to fit, and the test rows in the units of those."""
     with stages("reading the data"):
-        rows = settings.load_data()
+        rows = settings.load_data(stages.progress)
         test = settings.load_test(rows)
     data = rows.standardized() if settings.standardize else rows
     if test is not None and data.transform is not None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 CREATOR = "bayesreg"
+_INTERRUPTS = 10
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 PACKAGES = (
     "torch", "pyro-ppl", "arviz", "arviz-base", "arviz-stats", "arviz-plots", "numpy", "scipy", "pandas",
@@ -101,7 +102,7 @@ def new_run(out: str | Path, *, force: bool = False) -> Iterator[Run]:
             raise ValueError(reason)
         _put_in_place(aside, out)
     except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         for parent in made:
             # Another run may have put something there meanwhile: only empty parents go.
             if not parent.is_dir() or any(parent.iterdir()):
@@ -265,6 +266,16 @@ def _put_in_place(aside: Path, out: Path) -> None:
         replaced.rename(out)
         raise
     shutil.rmtree(replaced)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, also where impatience interrupts that."""
+    for _ in range(_INTERRUPTS):
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        except KeyboardInterrupt:
+            continue
 
 
 def _sibling(out: Path, purpose: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,17 @@ from bayesreg.commands.figures import write_figures
 from bayesreg.commands.run_directory import Run, data_fingerprint, strict_json, write_posterior
 from bayesreg.commands.settings import RunSettings
 from bayesreg.conventions import prior_for
-from bayesreg.data import RegressionData, load_diabetes
+from bayesreg.data import load_diabetes
 from bayesreg.engines import ENGINES
 from bayesreg.model import LinearRegression
-from bayesreg.moments import Moments
 from bayesreg.penalties import L1, L2, Penalty
 from bayesreg.posteriors.posterior import Posterior
 from bayesreg.priors import Prior
-from bayesreg.sampling import sample
+from bayesreg.sampling import sample, sample_whole
 from bayesreg.warnings import convergence_warnings
 
 if TYPE_CHECKING:
+    from bayesreg.commands.console import Stages
     from bayesreg.comparison import Comparison
 
 # The demo, in standard units. The noise is about the residual standard deviation of least squares on the diabetes data.
@@ -36,8 +35,6 @@ DEMO_PENALTIES = {
     "gaussian": L2(0.01, convention="torch-mse-mean"),
     "laplace": L1(0.01, convention="torch-mse-mean"),
 }
-
-Stages = Callable[..., AbstractContextManager[Callable[[str], None]]]
 
 
 @dataclass(frozen=True)
@@ -107,12 +104,16 @@ def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
         What was sampled.
     """
     with stages("reading the data"):
-        rows = settings.load_data()
+        rows = settings.load_data(stages.progress)
         model = settings.model()
     data = rows.standardized() if settings.standardize else rows
     asked = {name: getattr(settings, name) for name in ("draws", "tune", "chains")}
-    with stages("sampling", spinner=False):
-        posterior, found = _sample(model, data, settings.method, seed=settings.seed, device=settings.device, **asked)
+    asked |= {"seed": settings.seed, "device": settings.device, "progress": stages.progress}
+    with stages("sampling", spinner=False), convergence_warnings() as found:
+        posterior = sample(model, data, settings.method, **asked)
+    if posterior.interrupted:
+        words = "interrupted; writing the draws made so far; interrupted again, nothing is written"
+        print(f"bayesreg: {words}", file=sys.stderr)
     with stages("writing"):
         sampled = Sampled(posterior, write_posterior(run.folder, posterior), found)
         (run.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
@@ -125,6 +126,7 @@ def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
         "settings": settings.to_dict(),
         "model": model.to_dict(),
         **sampled.to_dict(),
+        "interrupted": posterior.interrupted,
         "passed": not found,
     }
     return sampled
@@ -151,8 +153,9 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
         prior = prior_for(penalty, noise_scale=DEMO_NOISE_SCALE, num_rows=data.num_rows)
         with stages(f"{kind} prior, routes to its MAP") as tell:
             comparison = compare(LinearRegression(prior, noise_scale=DEMO_NOISE_SCALE), data, seed=seed, progress=tell)
-        with stages(f"{kind} prior, sampling", spinner=False):
-            posterior, found = _sample(LinearRegression(prior, noise_scale=dist.HalfNormal(1.0)), data, seed=seed)
+        model = LinearRegression(prior, noise_scale=dist.HalfNormal(1.0))
+        with stages(f"{kind} prior, sampling", spinner=False), convergence_warnings() as found:
+            posterior = sample_whole(model, data, seed, stages.progress)
         with stages(f"{kind} prior, writing"):
             sampled = Sampled(posterior, write_posterior(run.folder, posterior, f"-{kind}"), found)
             part = Demonstration(penalty, prior, comparison, sampled)
@@ -209,12 +212,3 @@ def _draw_diagnostics(folder: Path, sampled: Sampled, name: str = "") -> None:
 
 def _write_figures(folder: Path, sampled: Sampled, figures: Mapping[str, Callable[[], Any]], name: str = "") -> None:
     sampled.missing_figures.extend(write_figures(folder, figures, name))
-
-
-def _sample(
-    model: LinearRegression, data: RegressionData | Moments, method: str = "auto", **settings: Any
-) -> tuple[Posterior, list[str]]:
-    """Return a posterior, and what its convergence checks warned of."""
-    with convergence_warnings() as found:
-        posterior = sample(model, data, method, progress=sys.stderr.isatty(), **settings)
-    return posterior, found

@@ -118,15 +118,20 @@ class DataSettings:
                 table[name] = str(Path(table[name]).resolve())
         return "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
 
-    def load_data(self) -> RegressionData:
+    def load_data(self, progress: bool = False) -> RegressionData:
         """Read the data.
+
+        Args:
+            progress: Whether to show progress.
 
         Returns:
             The rows in their own units.
         """
         from bayesreg.data import load_diabetes, read_table
 
-        return load_diabetes() if self.data == BUILT_IN_DATA else read_table(self.data, target=self.target)
+        if self.data == BUILT_IN_DATA:
+            return load_diabetes()
+        return read_table(self.data, target=self.target, progress=progress)
 
 
 @dataclass(frozen=True)

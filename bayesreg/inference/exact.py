@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bayesreg.computing.progress import progress_bar
 from bayesreg.computing.threads import one_thread
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.independent import by_chains, chain_generators, draws_at_once, intercept_deviations
 from bayesreg.inference.normals import standard_normals
+from bayesreg.inference.record import Record, finished, joined, kept_if_interrupted
 from bayesreg.inference.scale_table import ScaleTable
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         tune: Not used: there is no chain to warm up.
         chains: Number of chains; a chain's draws do not depend on it.
         seed: Seeds the draws.
-        progress: Not used: it is done before a bar could be drawn.
+        progress: Whether to show a bar.
 
     Returns:
         The draws, their log density, the log evidence, and the numbers of nodes used.
@@ -61,6 +63,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     Raises:
         EngineCannot: The model has another prior.
         ValueError: Its posterior is improper.
+        Interrupted: An interrupt ended the draws early.
     """
     model = target.model
     reason = why_not(target)
@@ -71,12 +74,21 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         table = ScaleTable(target, spectrum.log_evidence_at_ratio, 0 if model.prior.relative_to_noise else 1)
     generators = chain_generators(target, chains, seed)
     block = draws_at_once(target, _SHORTEST_BLOCK, _LONGEST_BLOCK)
+    records: dict[int, Record] = {}
+    with progress_bar(progress, f"exact, {chains} chains", chains * draws) as bar:
+        bar.describe("draws")
 
-    def draw(group: slice, go_on: Callable[[], None]) -> dict[str, torch.Tensor]:
-        return _draw_blocks(target, table, draws, block, generators[group], go_on)
+        def draw(group: slice, go_on: Callable[[], None]) -> None:
+            own = generators[group]
+            record = records[group.start] = Record(len(own), draws)
+            for first in range(0, draws, block):
+                go_on()
+                record.write(_draw(target, table, min(block, draws - first), own))
+                bar.advance(len(own) * min(block, draws - first))
 
-    groups = by_chains(target, chains, block, draws, draw)
-    named = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
+        with kept_if_interrupted(records.values()) as making:
+            by_chains(target, chains, block, draws, draw)
+    named = joined([records[first] for first in sorted(records)])
     log_density = named.pop("lp")
     if table is None:
         noise, prior_scale = _effective_scales(target, {})
@@ -100,27 +112,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
             "tolerance": table.allowed_error,
             "converged": converged,
         }
-    return EngineResult(named, {"lp": log_density}, log_evidence, message, details)
-
-
-def _draw_blocks(
-    target: Target,
-    table: ScaleTable | None,
-    draws: int,
-    block: int,
-    generators: Sequence[torch.Generator],
-    go_on: Callable[[], None],
-) -> dict[str, torch.Tensor]:
-    """Return that many draws a generator, and their log density, made block by block."""
-    named = {}
-    for first in range(0, draws, block):
-        go_on()
-        size = min(block, draws - first)
-        for name, values in _draw(target, table, size, generators).items():
-            if name not in named:
-                named[name] = values.new_empty((len(generators), draws, *values.shape[2:]))
-            named[name][:, first : first + size] = values
-    return named
+    return finished(making, EngineResult(named, {"lp": log_density}, log_evidence, message, details))
 
 
 def _draw(

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.progress import progress_bar
 from bayesreg.computing.threads import in_parallel, one_thread
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.lattice import NUM_POINTS
 from bayesreg.inference.normals import standard_normals
-from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.record import Record, finished, joined, kept_if_interrupted
 from bayesreg.inference.scale_mixture import Kink, MixtureState, ScaleMixture, SpannedData
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ _BLOCK_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
 _DRAWS_AT_ONCE = 2**11
 _START_SPREAD = 2.0
 _LOG_VARIANCE_SPREAD = math.log(9.0)
+_SCANNED = ("standardised", "log_noise", "log_factor")
 
 
 def why_not(target: Target) -> str | None:
@@ -70,7 +72,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         chains: Number of chains. They run in blocks of a size that the design's shape and it set, and which draws a
             chain makes depends on which chains share its block.
         seed: Seeds the draws.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
 
     Returns:
         Draws ``(chains, draws, ...)``; the target's log density ``lp``; and, where a scale is learned,
@@ -79,6 +81,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
 
     Raises:
         EngineCannot: The model has another prior.
+        Interrupted: An interrupt ended the draws early.
     """
     reason = why_not(target)
     if reason is not None:
@@ -86,32 +89,45 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     num_blocks = -(-chains // chains_at_once(target))
     together = -(-chains // num_blocks)
     firsts = range(0, chains, together)
-    with progress_bar(progress, "gibbs", len(firsts) * (tune + draws)) as advance:
+    records = {first: Record(min(together, chains - first), draws) for first in firsts}
+    with progress_bar(progress, f"gibbs, {chains} chains", len(firsts) * (tune + draws)) as bar:
 
-        def draw(first: int, go_on: Callable[[], None]) -> dict[str, torch.Tensor]:
-            def scanned() -> None:
+        def draw(first: int, go_on: Callable[[], None]) -> None:
+            def scanned(learning: bool) -> None:
                 go_on()
-                advance()
+                bar.describe("warm-up" if learning else "draws")
+                bar.advance()
 
-            generator = torch.Generator(target.device).manual_seed(chain_seed(seed, first))
-            return _block(target, min(together, chains - first), draws, tune, generator, scanned)
+            # The intercept has random numbers of its own: those of a draw do not depend on how many follow.
+            sources = [torch.Generator(target.device).manual_seed(chain_seed(seed, k)) for k in (first, chains + first)]
+            _block(target, records[first], tune, *sources, scanned)
 
-        blocks = in_parallel(draw, firsts)
-    named = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+        with kept_if_interrupted(records.values()) as making:
+            in_parallel(draw, firsts)
+    named = joined(list(records.values()))
     statistics = {"lp": named.pop("lp")}
+    chains, draws = statistics["lp"].shape
     if target.learned_scales:
         statistics["acceptance_rate"] = named.pop("acceptance_rate")
-    return EngineResult(
+    result = EngineResult(
         named,
         statistics,
         message=f"two-block Gibbs, {chains} chains of {draws} draws after {tune} scans",
         details={"tune": tune, "chains_at_once": together},
     )
+    return finished(making, result)
 
 
 @one_thread()
 def run_at_scales(
-    targets: Sequence[Target], *, draws: int, thin: int, tune: int, chains: int, seed: int
+    targets: Sequence[Target],
+    *,
+    draws: int,
+    thin: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    advance: Callable[[], None] = lambda: None,
 ) -> list[dict[str, torch.Tensor]]:
     """Draw from the posteriors of one model at several known prior scales, the chains of all in one batch.
 
@@ -126,6 +142,7 @@ def run_at_scales(
         tune: Scans before them.
         chains: Number of chains at each scale.
         seed: Seeds the draws; those of a scale depend on which others are in the batch.
+        advance: Called once a scan.
 
     Returns:
         For each target its draws ``(chains, draws, ...)`` by name, on its device.
@@ -143,8 +160,9 @@ def run_at_scales(
         torch.cat([start.log_factor for start in starts]) + log_factors,
     )
     mixture = _mixture(first, len(state.log_noise), alike=False)
-    standardised, log_noise, log_factor, _ = _scan(mixture, state, draws, thin, tune, generator, lambda: None)
-    of_scales = zip(*(values.split(chains) for values in (standardised, log_noise, log_factor)), strict=True)
+    record = Record(len(state.log_noise), draws)
+    _scan(mixture, state, record, thin, tune, generator, lambda learning: advance())
+    of_scales = zip(*(record.arrays[name].split(chains) for name in _SCANNED), strict=True)
     return [_named(first, *values, generator) for values in of_scales]
 
 
@@ -163,16 +181,27 @@ def chains_at_once(target: Target) -> int:
 
 
 def _block(
-    target: Target, chains: int, draws: int, tune: int, generator: torch.Generator, advance: Callable[[], None]
-) -> dict[str, torch.Tensor]:
-    """Run chains together; their draws and statistics ``(chains, draws, ...)``."""
+    target: Target,
+    record: Record,
+    tune: int,
+    generator: torch.Generator,
+    of_intercepts: torch.Generator,
+    advance: Callable[[bool], None],
+) -> None:
+    """Run chains together, and record their draws and statistics."""
+    chains = record.chains
     mixture, state = _mixture(target, chains, alike=True), _start(target, chains, generator)
-    *values, moved = _scan(mixture, state, draws, 1, tune, generator, advance)
-    named = _named(target, *values, generator)
-    named["lp"] = _log_densities(target, named)
-    if target.learned_scales:
-        named["acceptance_rate"] = moved
-    return named
+    scanned = Record(chains, record.draws)
+    try:
+        _scan(mixture, state, scanned, 1, tune, generator, advance)
+    finally:  # an interrupt leaves the scans that are made
+        if scanned.made:
+            made = {name: values[:, : scanned.made] for name, values in scanned.arrays.items()}
+            named = _named(target, *(made[name] for name in _SCANNED), of_intercepts, record.draws)
+            named["lp"] = _log_densities(target, named)
+            if target.learned_scales:
+                named["acceptance_rate"] = made["moved"]
+            record.write(named)
 
 
 def _mixture(target: Target, chains: int, alike: bool) -> ScaleMixture:
@@ -194,26 +223,20 @@ def _mixture(target: Target, chains: int, alike: bool) -> ScaleMixture:
 def _scan(
     mixture: ScaleMixture,
     state: MixtureState,
-    draws: int,
+    record: Record,
     thin: int,
     tune: int,
     generator: torch.Generator,
-    advance: Callable[[], None],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return x ``(chains, draws, d)``, and log s, log t and how probably the scales moved ``(chains, draws)``."""
-    chains, num_features = state.variances.shape
-    on = {"dtype": state.variances.dtype, "device": state.variances.device}
-    standardised = torch.empty((chains, draws, num_features), **on)
-    log_noise, log_factor, moved = (torch.empty((chains, draws), **on) for _ in range(3))
-    for scan in range(tune + draws * thin):
-        learn, (draw, left) = scan < tune, divmod(scan - tune, thin)
+    advance: Callable[[bool], None],
+) -> None:
+    """Record x ``(chains, draws, d)``, and log s, log t and how probably the scales moved ``(chains, draws)``."""
+    for scan in range(tune + record.draws * thin):
+        learn, left = scan < tune, (scan - tune) % thin
         mixture.draw_weights(state, generator, learn)
         if not learn and left == thin - 1:
-            standardised[:, draw], log_noise[:, draw] = state.standardised, state.log_noise
-            log_factor[:, draw], moved[:, draw] = state.log_factor, state.moved
+            record.write({name: getattr(state, name).unsqueeze(1) for name in (*_SCANNED, "moved")})
         mixture.draw_variances(state, generator, learn)
-        advance()
-    return standardised, log_noise, log_factor, moved
+        advance(learn)
 
 
 def _named(
@@ -222,13 +245,16 @@ def _named(
     log_noise: torch.Tensor,
     log_factor: torch.Tensor,
     generator: torch.Generator,
+    draws: int | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Return the draws by name; x is overwritten."""
+    """Return the draws by name; x is overwritten. ``draws`` is how many there were to be, where there are fewer."""
     spectrum, on = target.spectrum, {"dtype": target.dtype, "device": target.device}
     factor = log_factor.exp().unsqueeze(-1)
     named = {"weights": standardised.mul_(factor * spectrum.relative_scales).add_(spectrum.prior_loc)}
     if target.model.intercept:
-        deviations = standard_normals(log_noise.shape, generator, **on) * log_noise.exp()
+        chains, made = log_noise.shape
+        normals = standard_normals((chains, draws or made), generator, **on)[:, :made]
+        deviations = normals * log_noise.exp()
         named["intercept"] = target.intercepts(named["weights"], deviations / math.sqrt(target.num_rows))
     if "noise_scale" in target.learned_scales:
         named["noise_scale"] = log_noise.exp()

@@ -32,9 +32,10 @@ import pyro
 import torch
 
 from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.progress import Bar, progress_bar
 from bayesreg.computing.threads import in_parallel, one_thread
 from bayesreg.inference.engine import EngineResult
-from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.record import Record, finished, joined, kept_if_interrupted
 from bayesreg.inference.rotation import Block, Coordinates, State, evaluate, run_block
 from bayesreg.inference.whitening import inverse_root
 
@@ -62,6 +63,7 @@ _SETTLED_SHRINKAGE = 0.5
 _CLEAR_ERRORS = 3.0
 # The correlation with the starting points, which stand twice too wide, that counts as none.
 _LARGEST_MEMORY = 0.15
+_STATISTICS = ("lp", "energy", "n_steps", "acceptance_rate", "diverging", "step_size")
 # Numbers a block of transitions may hold: its momenta stay in a core's cache, or fill a GPU.
 _BLOCK_NUMBERS = {"cpu": 2**17, "cuda": 2**24}
 # Chains that move together hold about so many numbers, and are no fewer than a product is quick for.
@@ -90,7 +92,7 @@ def run(
             stages of 320 / ``chains`` iterations, 5 at least: fewer than one stage teach it nothing.
         chains: Number of chains, which share metric and number of kicks.
         seed: Seeds the draws.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
         target_acceptance: The fewest kicks are made whose mean acceptance probability reaches this; a single one must
             come halfway from it to 1.
 
@@ -103,6 +105,7 @@ def run(
 
     Raises:
         ValueError: ``target_acceptance`` is not inside (0, 1).
+        Interrupted: An interrupt ended the draws early.
     """
     if not 0 < target_acceptance < 1:
         raise ValueError(f"target_acceptance must be above 0 and below 1, got {target_acceptance!r}")
@@ -112,25 +115,26 @@ def run(
     began = time.perf_counter()
     with (
         pyro.validation_enabled(False),  # a diverging trajectory leaves every support
-        progress_bar(progress, f"{chains} chains", tune + draws * len(firsts)) as advance,
+        progress_bar(progress, f"hmc, {chains} chains", tune + draws * len(firsts)) as bar,
     ):
-        warmed = _warm_up(target, tune, chains, target_acceptance, generator, advance)
+        bar.describe("warm-up")
+        warmed = _warm_up(target, tune, chains, target_acceptance, generator, bar)
         warmed_up = time.perf_counter()
+        bar.skip(tune - warmed.iterations)
+        bar.describe("draws", step_size=_MEAN_ANGLE / warmed.steps, divergent=0)
+        records = {first: Record(min(together, chains - first), draws) for first in firsts}
 
-        def draw(first: int, go_on: Callable[[], None]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-            def moved() -> None:
-                go_on()
-                advance()
-
+        def draw(first: int, go_on: Callable[[], None]) -> None:
             own = torch.Generator(target.device).manual_seed(chain_seed(seed, 1 + first))
-            return _draw(target, warmed, slice(first, first + together), draws, own, moved)
+            _draw(target, warmed, slice(first, first + together), records[first], own, bar, go_on)
 
-        blocks = in_parallel(draw, firsts)
-    named, statistics = (
-        {name: torch.cat([part[name] for part in parts]) for name in parts[0]} for parts in zip(*blocks, strict=True)
-    )
+        with kept_if_interrupted(records.values()) as making:
+            in_parallel(draw, firsts)
+    named = joined(list(records.values()))
+    statistics = {name: named.pop(name) for name in _STATISTICS}
+    chains, draws = statistics["lp"].shape
     num_divergent = int(statistics["diverging"].sum())
-    return EngineResult(
+    result = EngineResult(
         named,
         statistics,
         message=(
@@ -149,6 +153,7 @@ def run(
             "sampling_seconds": time.perf_counter() - warmed_up,
         },
     )
+    return finished(making, result)
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ def _warm_up(
     chains: int,
     target_acceptance: float,
     generator: torch.Generator,
-    advance: Callable[[], None],
+    bar: Bar,
 ) -> _Warmed:
     """Bring the chains to the posterior, and fit centre, metric and the number of kicks, stage by stage.
 
@@ -186,7 +191,7 @@ def _warm_up(
         chains: Number of chains.
         target_acceptance: The mean acceptance wanted.
         generator: The source of random numbers.
-        advance: Called once an iteration.
+        bar: Told of each iteration.
 
     Returns:
         Where the chains are, with what they go on.
@@ -202,7 +207,8 @@ def _warm_up(
     metric, recentred, settled = "known curvature", False, False
     while iterations < tune and not settled:
         angles = _angles(iterations, min(length, tune - iterations))
-        state, block = run_block(target, coordinates, state, steps, angles, generator, advance)
+        bar.describe(step_size=_MEAN_ANGLE / steps)
+        state, block = run_block(target, coordinates, state, steps, angles, generator, bar.advance)
         iterations += len(angles)
         gradients += steps * len(angles)
         if len(angles) < length:
@@ -232,8 +238,6 @@ def _warm_up(
             state = State(position, force, log_density)
             gradients += 1
         steps = wanted
-    for _ in range(iterations, tune):
-        advance()
     return _Warmed(coordinates, state, steps, iterations, gradients, metric, settled)
 
 
@@ -353,36 +357,37 @@ def _draw(
     target: Any,
     warmed: _Warmed,
     which: slice,
-    draws: int,
+    record: Record,
     generator: torch.Generator,
-    advance: Callable[[], None],
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return constrained draws and statistics of some chains, ``(chains, draws, ...)``, made block by block."""
+    bar: Bar,
+    go_on: Callable[[], None],
+) -> None:
+    """Record constrained draws and statistics of some chains, made block by block."""
     state = State(*(part[which] for part in (warmed.state.position, warmed.state.force, warmed.state.log_density)))
     chains, num_parameters = state.position.shape
     size = max(1, _BLOCK_NUMBERS[target.device.type] // (chains * num_parameters))
-    all_angles = _angles(warmed.iterations, draws)
+    all_angles = _angles(warmed.iterations, record.draws)
     step_sizes = torch.tensor(all_angles, dtype=target.dtype, device=target.device) / warmed.steps
-    named, statistics = {}, {}
-    for first in range(0, draws, size):
+
+    def moved() -> None:
+        go_on()
+        bar.advance()
+
+    for first in range(0, record.draws, size):
         angles = all_angles[first : first + size]
-        state, block = run_block(target, warmed.coordinates, state, warmed.steps, angles, generator, advance)
-        columns = {
-            "lp": block.log_density,
-            "energy": block.energy,
-            "n_steps": torch.full_like(block.error, warmed.steps, dtype=torch.int64),
-            "acceptance_rate": block.acceptance(),
-            "diverging": ~(block.error <= _DIVERGENCE),  # as a number that is none has
-            "step_size": step_sizes[first : first + size, None].expand_as(block.error),
-        }
-        _write(statistics, columns, first, draws)
-        _write(named, target.constrain(warmed.coordinates.points(block.positions)), first, draws)
-    return named, statistics
-
-
-def _write(into: dict[str, torch.Tensor], block: dict[str, torch.Tensor], first: int, draws: int) -> None:
-    """Put a block ``(n, chains, ...)`` in its place among ``(chains, draws, ...)``."""
-    for name, values in block.items():
-        if name not in into:
-            into[name] = values.new_empty((values.shape[1], draws, *values.shape[2:]))
-        into[name][:, first : first + values.shape[0]] = values.transpose(0, 1)
+        block = Block.empty(len(angles), state)
+        try:
+            state, _ = run_block(target, warmed.coordinates, state, warmed.steps, angles, generator, moved, block)
+        finally:  # an interrupt leaves the transitions that are made
+            columns = {
+                "lp": block.log_density,
+                "energy": block.energy,
+                "n_steps": torch.full_like(block.error, warmed.steps, dtype=torch.int64),
+                "acceptance_rate": block.acceptance(),
+                "diverging": ~(block.error <= _DIVERGENCE),  # as a number that is none has
+                "step_size": step_sizes[first : first + size, None].expand_as(block.error),
+            }
+            bar.count(divergent=columns["diverging"][: block.made].sum())
+            # The whole block, so that it rounds alike however much of it is made.
+            columns |= target.constrain(warmed.coordinates.points(block.positions))
+            record.write({name: values.transpose(0, 1) for name, values in columns.items()}, block.made)

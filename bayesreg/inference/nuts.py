@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +33,12 @@ import torch
 
 from bayesreg.computing.arrays import check_whole_number
 from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.progress import Bar, progress_bar
 from bayesreg.computing.threads import one_thread
 from bayesreg.engines import NUTS_CHAINS_AT_ONCE
 from bayesreg.inference.adaptation import StepSize, chains_have_met, initial_step_size, pooled_covariance
 from bayesreg.inference.engine import EngineResult
-from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.record import Record, finished, joined, kept_if_interrupted
 from bayesreg.inference.trajectory_trees import States, Transition, transition
 from bayesreg.inference.whitening import inverse_root
 
@@ -84,7 +84,7 @@ def run(
         tune: The most warm-up iterations; none of them is kept.
         chains: Number of chains.
         seed: Seed of the run.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
         max_tree_depth: Largest number of doublings of a trajectory.
         target_acceptance: Mean acceptance probability that the step size is adapted to. At the usual 0.8 a model with
             a learned prior scale has a few divergent transitions in 16,000 where nothing is
@@ -98,6 +98,7 @@ def run(
     Raises:
         TypeError: ``max_tree_depth`` is no integer.
         ValueError: ``max_tree_depth`` is below 1, or ``target_acceptance`` not inside (0, 1).
+        Interrupted: An interrupt ended the draws early.
     """
     max_tree_depth = check_whole_number(max_tree_depth, "max_tree_depth", 1)
     if not 0 < target_acceptance < 1:
@@ -105,7 +106,7 @@ def run(
     began = time.perf_counter()
     with (
         pyro.validation_enabled(False),  # a diverging trajectory leaves every support
-        progress_bar(progress, f"{chains} chains", tune + draws) as advance,
+        progress_bar(progress, f"nuts, {chains} chains", tune + draws) as bar,
     ):
         starts = target.starts()
         with torch.enable_grad():
@@ -113,12 +114,20 @@ def run(
         generator = torch.Generator(target.device).manual_seed(chain_seed(seed, 0))
         sampler = _Sampler(target, generator, max_tree_depth)
         states = _starting_states(target, starts, root, chains, generator)
-        warm_up = _warm_up(sampler, states, root, tune, target_acceptance, advance)
+        bar.describe("warm-up")
+        warm_up = _warm_up(sampler, states, root, tune, target_acceptance, bar)
         warmed_up = time.perf_counter()
-        named, sample_stats = _sample(sampler, warm_up, draws, advance)
+        bar.skip(tune - warm_up.iterations)
+        bar.describe("draws", step_size=warm_up.step_size, divergent=0)
+        record = Record(chains, draws, torch.device("cpu"))
+        with kept_if_interrupted([record]) as making:
+            _sample(sampler, warm_up, record, bar)
+    named = joined([record])
+    sample_stats = {name: named.pop(name) for name in ("lp", *Transition._fields)}
+    draws = sample_stats["lp"].shape[1]
     step_size = float(warm_up.step_size)
     num_divergent = int(sample_stats["diverging"].sum())
-    return EngineResult(
+    result = EngineResult(
         draws=named,
         sample_stats=sample_stats | {"step_size": torch.full_like(sample_stats["lp"], step_size)},
         message=f"NUTS: {chains} chains of {draws} draws after {warm_up.iterations} warm-up iterations, "
@@ -136,6 +145,7 @@ def run(
             "sampling_steps": int(sample_stats["n_steps"].sum()),
         },
     )
+    return finished(making, result)
 
 
 @dataclass
@@ -225,7 +235,7 @@ def _warm_up(
     root: torch.Tensor,
     tune: int,
     target_acceptance: float,
-    advance: Callable[[], None],
+    bar: Bar,
 ) -> _WarmUp:
     """Move the chains to where the density is, and find the step size and the metric, in `tune` iterations at most."""
     stage, before = _Stage(sampler, states, root, target_acceptance), None
@@ -239,7 +249,8 @@ def _warm_up(
         states, moved = sampler.move(states, stage.root, stage.step.value)
         num_steps += moved.n_steps.sum()
         iterations += 1
-        advance()
+        bar.advance()
+        bar.describe(step_size=stage.step.value)
         if iterations < _OPENING:
             continue
         if iterations == _OPENING:
@@ -260,42 +271,24 @@ def _warm_up(
         done = settled and better is None
         if not settled:
             patience *= 2
-    for _ in range(iterations, tune):
-        advance()  # what was not needed
     return _WarmUp(states, stage.root, stage.step.final(), iterations, num_steps, stage.root is not root, done)
 
 
-def _sample(
-    sampler: _Sampler, warm_up: _WarmUp, draws: int, advance: Callable[[], None]
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return constrained draws and statistics ``(chains, draws, ...)`` on the host."""
-    states, named, sample_stats = warm_up.states, {}, {}
+def _sample(sampler: _Sampler, warm_up: _WarmUp, record: Record, bar: Bar) -> None:
+    """Record constrained draws and statistics."""
+    states, draws = warm_up.states, record.draws
     for first in range(0, draws, _DRAWS_BLOCK):
-        points, statistics = [], []
-        for _ in range(min(_DRAWS_BLOCK, draws - first)):
-            states, moved = sampler.move(states, warm_up.root, warm_up.step_size)
-            points.append(states.points)
-            statistics.append({"lp": states.log_density} | moved._asdict())
-            advance()
-        block = slice(first, first + len(points))
-        _write(named, block, draws, sampler.target.constrain(torch.stack(points, 1)))
-        _write(
-            sample_stats,
-            block,
-            draws,
-            {name: torch.stack([one[name] for one in statistics], 1) for name in statistics[0]},
-        )
-    return named, sample_stats
-
-
-def _write(output: dict[str, torch.Tensor], block: slice, draws: int, values: dict[str, torch.Tensor]) -> None:
-    """Write a block of draws ``(chains, block, ...)`` into tensors ``(chains, draws, ...)`` on the host."""
-    for name, value in values.items():
-        if name not in output:
-            output[name] = torch.empty(
-                (value.shape[0], draws, *value.shape[2:]), dtype=value.dtype, device=torch.device("cpu")
-            )
-        output[name][:, block] = value
+        made = []
+        try:
+            for _ in range(min(_DRAWS_BLOCK, draws - first)):
+                states, moved = sampler.move(states, warm_up.root, warm_up.step_size)
+                made.append({"points": states.points, "lp": states.log_density} | moved._asdict())
+                bar.advance()
+                bar.count(divergent=moved.diverging.sum())
+        finally:  # an interrupt leaves the draws that are made
+            if made:
+                block = {name: torch.stack([one[name] for one in made], 1) for name in made[0]}
+                record.write(sampler.target.constrain(block.pop("points")) | block)
 
 
 def _starting_states(

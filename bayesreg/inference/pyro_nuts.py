@@ -32,13 +32,15 @@ from pyro.infer.mcmc import NUTS
 
 from bayesreg.computing.arrays import check_whole_number
 from bayesreg.computing.isolation import chain_seed, isolated
+from bayesreg.computing.progress import Bar, progress_bar
 from bayesreg.inference.engine import EngineResult
-from bayesreg.inference.progress import progress_bar
+from bayesreg.inference.record import Record, finished, joined, kept_if_interrupted
 from bayesreg.inference.whitening import inverse_root
 
 # Standard deviations of the starting points in whitened coordinates: wider than the posterior, so that R-hat can tell
 # chains that have not met; the narrower ones serve where the density is zero or not finite further out.
 _START_SPREADS = (2.0, 1.0, 0.5, 0.1, 0.0)
+_STATISTICS = ("lp", "energy", "tree_depth", "n_steps", "acceptance_rate", "diverging", "step_size")
 
 
 def run(
@@ -63,7 +65,7 @@ def run(
         tune: Warm-up iterations a chain, which adapt the step size and the metric; none of them is kept.
         chains: Number of chains.
         seed: Seed of the run; chain k runs under ``chain_seed(seed, k)``.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
         max_tree_depth: Largest number of doublings of a trajectory.
         target_acceptance: Acceptance probability that the step size is adapted to.
         program: A Pyro model without arguments, its latent sites named as the target's draws, to run in place of the
@@ -77,6 +79,7 @@ def run(
     Raises:
         TypeError: ``max_tree_depth`` is no integer.
         ValueError: ``max_tree_depth`` is below 1, or ``target_acceptance`` not inside (0, 1).
+        Interrupted: An interrupt ended the draws early.
     """
     max_tree_depth = check_whole_number(max_tree_depth, "max_tree_depth", 1)
     if not 0 < target_acceptance < 1:
@@ -89,32 +92,57 @@ def run(
         "target_accept_prob": target_acceptance,
         "max_tree_depth": max_tree_depth,
     }
-    samples, statistics, costs = [], [], []
-    for chain in range(chains):
-        with (
-            isolated(chain_seed(seed, chain)),
-            pyro.validation_enabled(False),  # a diverging trajectory leaves every support
-            progress_bar(progress, f"chain {chain + 1} of {chains}", tune + draws) as advance,
-        ):
-            start = _starting_point(target, origin, whitening, starts[chain % len(starts)])
-            if program is None:
-                kernel = _RecordingNUTS(
-                    potential_fn=lambda sites: -target.log_density(origin + whitening @ sites["z"]), **settings
-                )
-                kernel.initial_params = {"z": start}
-            else:
-                first = target.constrain(origin + whitening @ start)
-                kernel = _RecordingNUTS(program, init_strategy=init_to_value(values=first), **settings)
-            sites, statistic, cost = _run_chain(kernel, draws, tune, advance)
-            if program is None:
-                sites = target.constrain(origin + sites["z"] @ whitening.T)
-        samples.append(sites)
-        statistics.append(statistic)
-        costs.append(cost)
-    sample_stats = _stack(statistics)
+    records, costs = [Record(1, draws) for _ in range(chains)], []
+    with (
+        progress_bar(progress, f"pyro-nuts, {chains} chains", chains * (tune + draws)) as bar,
+        kept_if_interrupted(records) as making,
+    ):
+        bar.describe(divergent=0)
+        for chain, record in enumerate(records):
+            bar.describe(f"chain {chain + 1}, warm-up")
+            with (
+                isolated(chain_seed(seed, chain)),
+                pyro.validation_enabled(False),  # a diverging trajectory leaves every support
+            ):
+                start = _starting_point(target, origin, whitening, starts[chain % len(starts)])
+                if program is None:
+                    kernel = _RecordingNUTS(
+                        potential_fn=lambda sites: -target.log_density(origin + whitening @ sites["z"]), **settings
+                    )
+                    kernel.initial_params = {"z": start}
+                else:
+                    first = target.constrain(origin + whitening @ start)
+                    kernel = _RecordingNUTS(program, init_strategy=init_to_value(values=first), **settings)
+                began = time.perf_counter()
+                position, warmup_steps = _warm_up(kernel, tune, bar)
+                warmed_up = time.perf_counter()
+                bar.describe(f"chain {chain + 1}, draws", step_size=kernel.step_size)
+                try:
+                    made = []
+                    _sample(kernel, position, draws, made, bar)
+                finally:  # an interrupt leaves the draws that are made
+                    if made:
+                        sites, statistics = _sites(kernel, [one for one, _ in made]), [one for _, one in made]
+                        if program is None:
+                            sites = target.constrain(origin + sites["z"] @ whitening.T)
+                        values = sites | _stack(statistics, like=statistics[0]["lp"])
+                        record.write({name: of_draws.unsqueeze(0) for name, of_draws in values.items()})
+                        costs.append(
+                            {
+                                "warmup_seconds": warmed_up - began,
+                                "sampling_seconds": time.perf_counter() - warmed_up,
+                                "warmup_steps": warmup_steps,
+                                "sampling_steps": sum(one["n_steps"] for one in statistics),
+                                "step_size": kernel.step_size,
+                            }
+                        )
+    named = joined(records)
+    sample_stats = {name: named.pop(name) for name in _STATISTICS}
+    chains, draws = sample_stats["lp"].shape
+    costs = [cost for cost, record in zip(costs, records, strict=False) if record.made >= draws]
     num_divergent = int(sample_stats["diverging"].sum())
-    return EngineResult(
-        draws=_stack(samples),
+    result = EngineResult(
+        draws=named,
         sample_stats=sample_stats,
         message=f"NUTS: {chains} chains of {draws} draws after {tune} warm-up iterations, {num_divergent} divergent",
         details={
@@ -125,6 +153,7 @@ def run(
             **{name: [cost[name] for cost in costs] for name in costs[0]},
         },
     )
+    return finished(making, result)
 
 
 class _RecordingNUTS(NUTS):
@@ -164,37 +193,33 @@ class _RecordingNUTS(NUTS):
         return torch.as_tensor(value, dtype=torch.bool, device=self._potential_energy_last.device)
 
 
-def _run_chain(
-    kernel: _RecordingNUTS, draws: int, tune: int, advance: Callable[[], None]
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
-    """Run one chain; constrained sites ``(draws, ...)``, statistics ``(draws,)``, and what it cost."""
-    began = time.perf_counter()
+def _warm_up(kernel: _RecordingNUTS, tune: int, bar: Bar) -> tuple[dict[str, torch.Tensor], int]:
+    """Adapt a kernel; where the chain is then, and the leapfrog steps that it took."""
     kernel.setup(tune)
-    position = kernel.initial_params
-    warmup_steps = 0
+    position, steps = kernel.initial_params, 0
     for _ in range(tune):
         position = kernel.sample(position)
-        warmup_steps += kernel.transition["n_steps"]
-        advance()
-    warmed_up = time.perf_counter()
-    positions, transitions = [], []
+        steps += kernel.transition["n_steps"]
+        bar.advance()
+        bar.describe(step_size=kernel.step_size)
+    return position, steps
+
+
+def _sample(kernel: _RecordingNUTS, position: dict[str, torch.Tensor], draws: int, made: list, bar: Bar) -> None:
+    """Append positions and statistics to a list, draw by draw."""
     for _ in range(draws):
         position = kernel.sample(position)
-        positions.append(position)
-        transitions.append(kernel.transition)
-        advance()
+        made.append((position, kernel.transition))
+        bar.advance()
+        bar.count(divergent=kernel.transition["diverging"])
+
+
+def _sites(kernel: _RecordingNUTS, positions: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return constrained sites ``(draws, ...)``."""
     sites = _stack(positions)
     for name, transform in (kernel.transforms or {}).items():
         sites[name] = transform.inv(sites[name])
-    statistics = _stack(transitions, like=transitions[0]["lp"])
-    cost = {
-        "warmup_seconds": warmed_up - began,
-        "sampling_seconds": time.perf_counter() - warmed_up,
-        "warmup_steps": warmup_steps,
-        "sampling_steps": sum(transition["n_steps"] for transition in transitions),
-        "step_size": kernel.step_size,
-    }
-    return sites, statistics, cost
+    return sites
 
 
 def _starting_point(target: Any, origin: torch.Tensor, whitening: torch.Tensor, near: torch.Tensor) -> torch.Tensor:

@@ -47,10 +47,10 @@ from pyro.poutine.util import prune_subsample_sites
 
 from bayesreg.computing.arrays import check_whole_number
 from bayesreg.computing.isolation import chain_seed, isolated, random_streams
+from bayesreg.computing.progress import Bar, progress_bar
 from bayesreg.inference.engine import EngineResult
 from bayesreg.inference.guides import FULL, LOW_RANK, MEAN_FIELD, check_guide
 from bayesreg.inference.importance import rounding_of, tail_index
-from bayesreg.inference.progress import progress_bar
 from bayesreg.inference.whitening import inverse_root
 
 _GUIDES = {FULL: AutoMultivariateNormal, MEAN_FIELD: AutoNormal, LOW_RANK: AutoLowRankMultivariateNormal}
@@ -85,7 +85,7 @@ def run(
         tune: Ignored: there is no warm-up.
         chains: Number of chains; they differ in their random numbers only, and chain k does not depend on how many.
         seed: Seed of the fit; the draws of chain k come from ``chain_seed(seed, k)``.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
         guide: ``"AutoMultivariateNormal"``, ``"AutoNormal"`` or ``"AutoLowRankMultivariateNormal"``.
         rank: Rank of the low-rank part; None is Pyro's sqrt(p). For that guide only.
         num_particles: Draws that estimate a gradient; None is max(64, p).
@@ -116,9 +116,9 @@ def run(
 
     learning_rate, allowed = float(learning_rate), float(tolerance) * num_parameters
     began = time.perf_counter()
-    with isolated(seed), pyro.validation_enabled(False), progress_bar(progress, guide, max_steps) as advance:
+    with isolated(seed), pyro.validation_enabled(False), progress_bar(progress, f"svi, {guide}", max_steps) as bar:
         fit = _Fit(target, guide, rank)
-        steps, remaining = _optimise(fit, num_particles, learning_rate, allowed, max_steps, advance)
+        steps, remaining = _optimise(fit, num_particles, learning_rate, allowed, max_steps, bar)
         _, log_ratios = fit.particles(_PARTICLES_OF_THE_RESULT)
         points = torch.stack([_chain(fit, draws, chain_seed(seed, chain)) for chain in range(chains)])
         constrained, lp = target.constrain(points), target.log_density(points)
@@ -243,7 +243,7 @@ class _Fit:
 
 
 def _optimise(
-    fit: _Fit, num_particles: int, rate: float, allowed: float, max_steps: int, advance: Callable[[], None]
+    fit: _Fit, num_particles: int, rate: float, allowed: float, max_steps: int, bar: Bar
 ) -> tuple[int, float]:
     """Follow the stopping rule; the number of steps and the nats that may be left to gain."""
     steps, length, just_halved, remaining = 0, _FIRST_PHASE, False, math.inf
@@ -253,8 +253,9 @@ def _optimise(
         warnings.filterwarnings("ignore", message="Encountered (NaN|infinity)")
         while steps + length <= max_steps:
             steps += length
+            bar.describe(rate=rate)
             try:
-                average = fit.climb(num_particles, rate, length, advance)
+                average = fit.climb(num_particles, rate, length, bar.advance)
                 latest = fit.state()
                 gain, error = fit.gain(best, average, seed=steps)
             except torch.linalg.LinAlgError:  # a low-rank guide whose parameters are not numbers

@@ -25,11 +25,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.progress import progress_bar
 from bayesreg.computing.threads import one_thread
 from bayesreg.inference.engine import EngineCannot, EngineResult
 from bayesreg.inference.envelope import Envelope
 from bayesreg.inference.independent import by_chains, chain_generators, draws_at_once, intercept_deviations
 from bayesreg.inference.normals import standard_normals
+from bayesreg.inference.record import Record, finished, joined, kept_if_interrupted
 from bayesreg.inference.scale_table import ScaleTable
 
 if TYPE_CHECKING:
@@ -81,13 +83,14 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         tune: Not used: there is no chain to warm up.
         chains: Number of chains; a chain's draws do not depend on it.
         seed: Seeds the draws.
-        progress: Not used: where it would take long, it is refused.
+        progress: Whether to show a bar.
 
     Returns:
         The draws, their log density, and the log evidence with its standard error.
 
     Raises:
         EngineCannot: The model has another prior, the design's rank is short, or too few proposals would be kept.
+        Interrupted: An interrupt ended the draws early.
     """
     reason = why_not(target)
     if reason is not None:
@@ -109,16 +112,22 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
     proposals = math.ceil(1.1 * draws / acceptance) + 16
     block = min(draws_at_once(target, _SHORTEST_BLOCK, _LONGEST_BLOCK), proposals)
 
-    def draw(group: slice, go_on: Callable[[], None]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        return _draw(target, proposal, draws, block, generators[group], go_on)
+    records = [Record(1, draws) for _ in range(chains)]
+    tallies = torch.zeros((chains, len(fields(_Tally))), dtype=target.dtype, device=target.device)
+    with progress_bar(progress, f"rejection, {chains} chains", chains * draws) as bar:
+        bar.describe("draws")
 
-    groups = by_chains(target, chains, block, proposals, draw)
-    named = {name: torch.cat([group[name] for group, _ in groups]) for name in (*target.names, "lp")}
-    tally = _Tally(*torch.cat([tallies for _, tallies in groups]).sum(0).tolist())
+        def draw(group: slice, go_on: Callable[[], None]) -> None:
+            _draw(target, proposal, records[group], tallies[group], block, generators[group], bar.advance, go_on)
+
+        with kept_if_interrupted(records) as making:
+            by_chains(target, chains, block, proposals, draw)
+    named = joined(records)
+    tally = _Tally(*tallies.sum(0).tolist())
     log_density = named.pop("lp")
     share, error = tally.share_kept()
     error += proposal.mass_error
-    return EngineResult(
+    result = EngineResult(
         named,
         {"lp": log_density},
         proposal.log_mass + math.log(share),
@@ -126,6 +135,7 @@ def run(target: Target, *, draws: int, tune: int, chains: int, seed: int, progre
         f"{error:.1g} nats",
         {"acceptance": tally.acceptance, "proposals": int(tally.proposals), "log_evidence_standard_error": error},
     )
+    return finished(making, result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,34 +258,31 @@ class _Tally:
 def _draw(
     target: Target,
     propose: _Proposal,
-    draws: int,
+    records: Sequence[Record],
+    tallies: torch.Tensor,
     block: int,
-    generators: list[torch.Generator],
+    generators: Sequence[torch.Generator],
+    advance: Callable[[int], None],
     go_on: Callable[[], None],
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Return that many draws a generator with their log density, made block by block, and each chain's tally."""
-    shapes = dict.fromkeys((*target.names, "lp"), ()) | {"weights": (target.num_features,)}
+) -> None:
+    """Record the draws of each generator with their log density, made block by block, and add to its tally."""
     like = {"dtype": target.dtype, "device": target.device}
-    named = {name: torch.empty((len(generators), draws, *shape), **like) for name, shape in shapes.items()}
-    tallies = torch.zeros((len(generators), len(fields(_Tally))), **like)
-    counts = dict.fromkeys(range(len(generators)), 0)
-    while counts:
+    unfinished = list(range(len(generators)))
+    while unfinished:
         go_on()
-        proposed = propose(block, [generators[chain] for chain in counts])
+        proposed = propose(block, [generators[chain] for chain in unfinished])
         keep, sums = _Tally.by_chain(proposed)
-        for row, chain in enumerate(list(counts)):
-            tallies[chain] += sums[row]
+        for row, chain in enumerate(unfinished):
+            record = records[chain]
             uniform = torch.rand(block, generator=generators[chain], **like)
-            first = counts[chain]
-            kept = torch.nonzero(uniform < keep[row]).squeeze(-1)[: draws - first]
-            rows = slice(first, first + kept.shape[0])
+            kept = torch.nonzero(uniform < keep[row]).squeeze(-1)[: record.draws - record.made]
             weights = proposed.standard[row].mT[kept] * target.spectrum.relative_scales + target.spectrum.prior_loc
-            named["weights"][chain, rows] = weights
-            for name, values in proposed.scales.items():
-                named[name][chain, rows] = values[row, kept]
+            values = {"weights": weights}
             if proposed.deviation is not None:
-                named["intercept"][chain, rows] = target.intercepts(weights, proposed.deviation[row, kept])
-            named["lp"][chain, rows] = proposed.log_density[row, kept]
-            counts[chain] = rows.stop
-        counts = {chain: count for chain, count in counts.items() if count < draws}
-    return named, tallies
+                values["intercept"] = target.intercepts(weights, proposed.deviation[row, kept])
+            values |= {name: of_chains[row, kept] for name, of_chains in proposed.scales.items()}
+            values["lp"] = proposed.log_density[row, kept]
+            tallies[chain] += sums[row]
+            record.write({name: rows.unsqueeze(0) for name, rows in values.items()})
+            advance(len(kept))
+        unfinished = [chain for chain in unfinished if records[chain].made < records[chain].draws]

@@ -54,14 +54,24 @@ class State:
     log_density: torch.Tensor
 
 
-@dataclass(frozen=True)
+@dataclass
 class Block:
-    """Consecutive transitions: ``positions (n, chains, p)``; ``log_density``, ``energy``, ``error`` ``(n, chains)``."""
+    """Consecutive transitions: ``positions (n, chains, p)``; ``log_density``, ``energy``, ``error`` ``(n, chains)``.
+
+    The first ``made`` of them are there.
+    """
 
     positions: torch.Tensor
     log_density: torch.Tensor
     energy: torch.Tensor
     error: torch.Tensor
+    made: int = 0
+
+    @classmethod
+    def empty(cls, transitions: int, state: State) -> Block:
+        """Return room for so many transitions from a state."""
+        numbers = [state.log_density.new_empty((transitions, *state.log_density.shape)) for _ in range(3)]
+        return cls(state.position.new_empty((transitions, *state.position.shape)), *numbers)
 
     def acceptance(self) -> torch.Tensor:
         """Return the probabilities that the ends were accepted with."""
@@ -82,6 +92,7 @@ def run_block(
     angles: list[float],
     generator: torch.Generator,
     advance: Callable[[], None],
+    block: Block | None = None,
 ) -> tuple[State, Block]:
     """Make one transition an angle, with random numbers drawn for all of them at once.
 
@@ -93,17 +104,18 @@ def run_block(
         angles: The total angle a of each transition, the same for all chains.
         generator: The source of random numbers, on the device of the target.
         advance: Called once a transition.
+        block: An empty block to write into, which has what was made where an interrupt ends this; None: a new one.
 
     Returns:
         The last state, and all of them.
     """
+    block = Block.empty(len(angles), state) if block is None else block
     like = {"dtype": state.position.dtype, "device": state.position.device}
     shape = (len(angles), *state.log_density.shape)
     momenta = standard_normals((*shape, state.position.shape[-1]), generator, **like)
     kinetic = 0.5 * torch.linalg.vecdot(momenta, momenta)
     thresholds = torch.rand(shape, generator=generator, **like).log_().neg_()
-    positions = torch.empty_like(momenta)
-    log_density, energy, error = (torch.empty(shape, **like) for _ in range(3))
+    positions, log_density, energy, error = block.positions, block.log_density, block.energy, block.error
     for index, angle in enumerate(angles):
         start = kinetic[index] - state.log_density
         end, momentum = _trajectory(target, coordinates, state, momenta[index], angle / steps, steps)
@@ -115,8 +127,9 @@ def run_block(
         torch.where(accepted, end.log_density, state.log_density, out=log_density[index])
         torch.where(rows, end.position, state.position, out=positions[index])
         state = State(positions[index], torch.where(rows, end.force, state.force), log_density[index])
+        block.made = index + 1
         advance()
-    return state, Block(positions, log_density, energy, error)
+    return state, block
 
 
 def _trajectory(

@@ -73,7 +73,7 @@ def run(
         tune: Ignored: there is no warm-up.
         chains: Number of chains; they differ in their random numbers only, and chain k does not depend on how many.
         seed: The draws of chain k come from ``chain_seed(seed, k)``; it seeds Pyro's loop too.
-        progress: Whether to show a bar on stderr; the closed form is done before one could be drawn.
+        progress: Whether to show a bar; the closed form is done before one could be drawn.
         guide: ``"AutoMultivariateNormal"``, ``"AutoNormal"`` or ``"AutoLowRankMultivariateNormal"``.
         rank: Rank of the low-rank part; None is Pyro's sqrt(p). For that guide only.
         pyro_loop: Whether Pyro's loop fits the guide where the closed form could.

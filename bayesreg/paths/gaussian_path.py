@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bayesreg.computing.progress import progress_bar
 from bayesreg.inference.scale_table import ScaleTable
 from bayesreg.paths.normal_mixtures import NormalMixtures
 from bayesreg.warnings import ConvergenceWarning
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 _LEAST_PROBABILITY = 1e-20
 
 
-def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None) -> dict[str, Any]:
+def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None, progress: bool) -> dict[str, Any]:
     """Return the posteriors' marginals on a grid of scales of a Gaussian prior, by the names of a `PosteriorPath`.
 
     Args:
         grid: The posteriors, on the CPU.
         interval: The bands' probability.
         within: Distances from zero, ``(d,)``; None: no probabilities.
+        progress: Whether to show a bar.
 
     Returns:
         Tensors ``(k, d)`` and ``(k,)``, without the mode.
@@ -43,19 +45,23 @@ def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None)
     if not grid.noise_is_learned:
         return _noise_known(grid, interval, within)
     points, missed = [], []
-    for prior_scale in grid.prior_scales:
-        target = grid.target(prior_scale)
-        table = ScaleTable(target, target.spectrum.log_evidence_at_ratio, 1)
-        scales, probabilities = table.nodes()
-        kept = probabilities > _LEAST_PROBABILITY
-        noise, probabilities = scales["noise_scale"][kept], probabilities[kept]
-        mean, sd = weight_moments(grid.spectrum, noise, torch.full_like(noise, prior_scale))
-        point = _summaries(NormalMixtures(probabilities, mean.mT, sd.mT), interval, within)
-        point["noise_scale"] = probabilities @ noise
-        point["log_evidence"] = torch.tensor(table.log_evidence, dtype=torch.float64, device="cpu")
-        points.append(point)
-        if not table.evidence_error < table.allowed_error:
-            missed.append(f"{table.evidence_error:.1g} nats at {prior_scale:.3g} (threshold {table.allowed_error:.1g})")
+    with progress_bar(progress, "prior scales", len(grid)) as bar:
+        for prior_scale in grid.prior_scales:
+            target = grid.target(prior_scale)
+            table = ScaleTable(target, target.spectrum.log_evidence_at_ratio, 1)
+            scales, probabilities = table.nodes()
+            kept = probabilities > _LEAST_PROBABILITY
+            noise, probabilities = scales["noise_scale"][kept], probabilities[kept]
+            mean, sd = weight_moments(grid.spectrum, noise, torch.full_like(noise, prior_scale))
+            point = _summaries(NormalMixtures(probabilities, mean.mT, sd.mT), interval, within)
+            point["noise_scale"] = probabilities @ noise
+            point["log_evidence"] = torch.tensor(table.log_evidence, dtype=torch.float64, device="cpu")
+            points.append(point)
+            if not table.evidence_error < table.allowed_error:
+                missed.append(
+                    f"{table.evidence_error:.1g} nats at {prior_scale:.3g} (threshold {table.allowed_error:.1g})"
+                )
+            bar.advance()
     if missed:
         message = (
             f"the table of the noise scale gives the log evidence to {'; '.join(missed)}: a noise prior with less "

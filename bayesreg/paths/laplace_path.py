@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bayesreg.computing.isolation import chain_seed
+from bayesreg.computing.progress import progress_bar
 from bayesreg.computing.threads import in_parallel
 from bayesreg.engines import ENGINES
 from bayesreg.inference import gibbs
 from bayesreg.inference.engine import EngineCannot
-from bayesreg.inference.progress import progress_bar
 from bayesreg.posteriors.diagnostics import Chains, diagnose
 from bayesreg.posteriors.ranks import quantile
 from bayesreg.sampling import SMALLEST_ESS, candidates
@@ -51,11 +51,12 @@ _FEWEST_HMC_DRAWS = 50  # a chain: of fewer, an ESS cannot be told
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is computed of draws: effective draws, the bands' probability, and distances from zero or None."""
+    """What is computed of draws: effective draws, the bands' probability, distances from zero or None; with bars?"""
 
     draws: int
     interval: float
     within: torch.Tensor | None
+    progress: bool
 
 
 def laplace_path(
@@ -69,17 +70,17 @@ def laplace_path(
         interval: The bands' probability.
         within: Distances from zero, ``(d,)``; None: no probabilities.
         seed: Seeds the draws.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
 
     Returns:
         Tensors ``(k, d)`` and ``(k,)`` and the engines' names, without the mode.
     """
-    wanted, points, chains = _Wanted(draws, interval, within), {}, {}
-    with progress_bar(progress, "prior scales", len(grid)) as advance:
+    wanted, points, chains = _Wanted(draws, interval, within, progress), {}, {}
+    with progress_bar(progress, "prior scales", len(grid)) as bar:
         for index, prior_scale in enumerate(grid.prior_scales):
             chains[index], points[index] = _independent(grid.target(prior_scale), wanted, seed)
             if points[index] is not None:
-                advance()
+                bar.advance()
         left = [index for index in points if points[index] is None]
         for multiple, thin in _ROUNDS:
             by_gibbs = [index for index in left if chains[index] == "gibbs"]
@@ -88,8 +89,7 @@ def laplace_path(
                 points[index] = _by_hmc(grid.target(grid.prior_scales[index]), wanted, multiple * thin * draws, seed)
             before = len(left)
             left = [index for index in left if not points[index]["ess"] >= max(_ENOUGH * draws, SMALLEST_ESS)]
-            for _ in range(before - len(left)):
-                advance()
+            bar.advance(before - len(left))
     found = [points[index] for index in range(len(grid))]
     engines = tuple(point.pop("engines") for point in found)
     _warn(grid, found, engines, [point.pop("divergent") for point in found])
@@ -103,7 +103,8 @@ def _independent(target: Target, wanted: _Wanted, seed: int) -> tuple[str, dict[
             return ("gibbs" if target.spectrum.rank <= _LARGEST_RANK else name), None
         draws = math.ceil(wanted.draws / _INDEPENDENT_CHAINS)
         try:
-            result = ENGINES[name].load().run(target, draws=draws, tune=0, chains=_INDEPENDENT_CHAINS, seed=seed)
+            asked = {"draws": draws, "tune": 0, "chains": _INDEPENDENT_CHAINS, "seed": seed}
+            result = ENGINES[name].load().run(target, **asked, progress=wanted.progress)
         except EngineCannot:
             continue
         return name, _summaries(result.draws, target, wanted, name, result)
@@ -114,7 +115,8 @@ def _by_hmc(target: Target, wanted: _Wanted, draws: int, seed: int) -> dict[str,
     """Return the summaries of one scale by HMC, so many draws in all."""
     engine = ENGINES["hmc"]
     draws = max(_FEWEST_HMC_DRAWS, math.ceil(draws / engine.chains))
-    result = engine.load().run(target, draws=draws, tune=engine.tune, chains=engine.chains, seed=seed)
+    asked = {"draws": draws, "tune": engine.tune, "chains": engine.chains, "seed": seed}
+    result = engine.load().run(target, **asked, progress=wanted.progress)
     return _summaries(result.draws, target, wanted, "hmc", result)
 
 
@@ -129,14 +131,20 @@ def _together(
     size = max(1, most // _GIBBS_CHAINS)
     batches = [indices[start : start + size] for start in range(0, len(indices), size)]
 
-    def work(batch: Sequence[int], go_on: Callable[[], None]) -> list[dict[str, Any]]:
-        go_on()
-        targets = [grid.target(grid.prior_scales[index]) for index in batch]
-        own_seed = chain_seed(seed, batch[0])
-        found = gibbs.run_at_scales(targets, draws=draws, thin=thin, tune=_TUNE, chains=_GIBBS_CHAINS, seed=own_seed)
-        return [_summaries(named, target, wanted, "gibbs") for named, target in zip(found, targets, strict=True)]
+    scans = len(batches) * (_TUNE + draws * thin)
+    with progress_bar(wanted.progress, f"gibbs, {len(indices)} scales", scans) as bar:
 
-    found = in_parallel(work, batches)
+        def work(batch: Sequence[int], go_on: Callable[[], None]) -> list[dict[str, Any]]:
+            def scanned() -> None:
+                go_on()
+                bar.advance()
+
+            targets = [grid.target(grid.prior_scales[index]) for index in batch]
+            asked = {"draws": draws, "thin": thin, "tune": _TUNE, "chains": _GIBBS_CHAINS}
+            found = gibbs.run_at_scales(targets, **asked, seed=chain_seed(seed, batch[0]), advance=scanned)
+            return [_summaries(named, target, wanted, "gibbs") for named, target in zip(found, targets, strict=True)]
+
+        found = in_parallel(work, batches)
     return {
         index: point
         for batch, points in zip(batches, found, strict=True)

@@ -172,7 +172,7 @@ def posterior_path(
         intercept: Whether there is an intercept, with a flat prior.
         seed: Seeds the draws, 0 to 2^63 - 1; the global random state is left alone.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the CPU), for the draws under a Laplace prior.
-        progress: Whether to show progress on stderr.
+        progress: Whether to show progress, on stderr where that is a terminal, or in a notebook.
 
     Returns:
         The `PosteriorPath`. A `ConvergenceWarning` names the prior scales at which the effective sample size is below
@@ -208,7 +208,7 @@ def posterior_path(
         on = (device or "cpu") if kind == "l1" else "cpu"
         grid = PriorGrid(kind, scales, noise_scale, intercept, moments, on)
         if kind == "l2":
-            found = gaussian_path(grid, interval, distances) | {"engines": ("exact",) * len(scales)}
+            found = gaussian_path(grid, interval, distances, progress) | {"engines": ("exact",) * len(scales)}
         else:
             found = laplace_path(grid, draws, interval, distances, seed, progress)
         found["mode"] = found["mean"].clone() if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)

@@ -111,6 +111,11 @@ class Posterior:
         return self.draws["weights"].shape[1]
 
     @property
+    def interrupted(self) -> bool:
+        """Whether an interrupt ended the sampling early; ``details`` then has ``draws_asked`` and ``chains_asked``."""
+        return bool(self.details.get("interrupted", False))
+
+    @property
     def transform(self) -> Standardization | None:
         """The standardisation that the draws are in the units of, if any."""
         return self.data.transform if self.standardized is None else None

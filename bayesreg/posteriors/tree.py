@@ -189,6 +189,8 @@ def _provenance(posterior: Posterior) -> dict[str, Any]:
         "target_name": posterior.data.target_name,
         "units": "as given" if posterior.standardized is None else "original",
     }
+    if posterior.interrupted:
+        attributes["interrupted"] = 1  # NetCDF has no booleans
     if posterior.log_evidence is not None:
         attributes["log_evidence"] = posterior.log_evidence
     return attributes

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.progress import progress_bar
 from bayesreg.data import RegressionData, simulate_weight_decay
-from bayesreg.inference.progress import progress_bar
 from bayesreg.paths.penalty_path import path
 from bayesreg.selection.choosing import Chooser, checked_methods, positive_lambdas
 from bayesreg.training.checks import check_test
@@ -76,7 +76,7 @@ def study_choice(
         folds: Number of folds.
         seed: The data sets have the seeds `seed`, `seed + 1` and so on.
         intercept: Whether there is an intercept.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
 
     Returns:
         The `ChoiceStudy`.
@@ -96,7 +96,7 @@ def study_choice(
     lambdas = None if lambdas is None else positive_lambdas(lambdas)
     options = {"l1_ratio": l1_ratio, "intercept": intercept}
     rows = []
-    with progress_bar(progress, "data sets", replications) as advance:
+    with progress_bar(progress, "data sets", replications) as bar:
         for replication in range(replications):
             made = simulate(seed + replication)
             if not (isinstance(made, tuple) and len(made) == 2 and all(isinstance(d, RegressionData) for d in made)):
@@ -117,6 +117,6 @@ def study_choice(
             for name, strength, loss in zip(names, strengths, gets.tolist(), strict=True):
                 excess = loss / least - 1.0 if least else (np.inf if loss else 0.0)
                 rows.append((replication, name, strength, loss, best_strength, least, excess))
-            advance()
+            bar.advance()
     columns = ["replication", "method", "lambda", "test_loss", "best_lambda", "best_test_loss", "excess"]
     return ChoiceStudy(pd.DataFrame(rows, columns=columns), kind)

@@ -12,6 +12,7 @@ import pandas as pd
 import pyro.distributions as dist
 import torch
 
+from bayesreg.computing.progress import progress_bar
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.model import LinearRegression
 from bayesreg.moments import Moments, as_moments
@@ -19,7 +20,7 @@ from bayesreg.paths.lambdas import checked_lambdas, checked_ratio
 from bayesreg.paths.penalty_path import Path, path
 from bayesreg.posteriors.posterior import Posterior
 from bayesreg.priors import GaussianPrior, LaplacePrior
-from bayesreg.sampling import sample
+from bayesreg.sampling import sample_whole
 from bayesreg.selection.cross_validation import CrossValidation, cross_validate, smallest
 from bayesreg.selection.leave_one_out import LeaveOneOut, leave_one_out, with_importance_sampling
 from bayesreg.selection.strength_evidence import gaussian_evidence, laplace_evidence
@@ -154,7 +155,7 @@ def choose_lambda(
         folds: Number of folds.
         seed: Seeds folds, the held-out quarter, and draws.
         intercept: Whether there is an intercept.
-        progress: Whether to show progress on stderr.
+        progress: Whether to show progress, on stderr where that is a terminal, or in a notebook.
 
     Returns:
         The `LambdaChoice`.
@@ -178,9 +179,14 @@ def choose_lambda(
     options = {"l1_ratio": l1_ratio, "intercept": intercept}
     whole = path(data, kind, lambdas, noise_scale=noise_scale, **options)
     chooser = Chooser(whole, noise_scale, options, folds, seed, progress)
-    choices = tuple(chooser.choose(name) for name in names)
+    choices = []
+    with progress_bar(progress, "choosing lambda", len(names)) as bar:
+        for name in names:
+            bar.describe(name)
+            choices.append(chooser.choose(name))
+            bar.advance()
     chosen = path(data, kind, [choice.strength for choice in choices], noise_scale=noise_scale, **options)
-    return LambdaChoice(choices, whole, chosen, test, **chooser.curves)
+    return LambdaChoice(tuple(choices), whole, chosen, test, **chooser.curves)
 
 
 def checked_methods(methods: Sequence[str] | None, kind: str, data: RegressionData | Moments) -> tuple[str, ...]:
@@ -286,7 +292,7 @@ class Chooser:
         prior = (GaussianPrior if l2 else LaplacePrior)(scale=dist.HalfCauchy(spread / lengths))
         noise = dist.HalfNormal(spread) if self.noise_scale is None else self.noise_scale
         model = LinearRegression(prior, noise, self.path.has_intercept)
-        posterior = sample(model, moments, seed=self.seed, progress=self.progress)
+        posterior = sample_whole(model, moments, seed=self.seed, progress=self.progress)
         self.curves["posterior"] = posterior
         noise_scales, scales = posterior.noise_scales.numpy(), posterior.draws["prior_scale"].numpy()
         draws = np.square(noise_scales) / (n * scales ** (2 if l2 else 1))
@@ -296,7 +302,13 @@ class Chooser:
     def _cross_validation(self) -> CrossValidation:
         if "cross_validation" not in self.curves:
             self.curves["cross_validation"] = cross_validate(
-                self.path.data, self.path.kind, self.strengths, folds=self.folds, seed=self.seed, **self.options
+                self.path.data,
+                self.path.kind,
+                self.strengths,
+                folds=self.folds,
+                seed=self.seed,
+                progress=self.progress,
+                **self.options,
             )
         return self.curves["cross_validation"]
 

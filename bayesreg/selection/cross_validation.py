@@ -19,6 +19,7 @@ import torch
 from sklearn.model_selection import KFold
 
 from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.progress import progress_bar
 from bayesreg.computing.row_sums import RowSums, sum_up_parts
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.moments import Moments
@@ -94,6 +95,7 @@ def cross_validate(
     seed: int = 0,
     l1_ratio: float = 0.5,
     intercept: bool = True,
+    progress: bool = False,
 ) -> CrossValidation:
     """Return the held-out loss of every strength, by leaving out one fold of the rows after the other.
 
@@ -107,6 +109,7 @@ def cross_validate(
         seed: Seeds the assignment of rows to folds (scikit-learn's `KFold` with shuffling).
         l1_ratio: The share of the L1 term of an elastic net.
         intercept: Whether there is an intercept.
+        progress: Whether to show progress, on stderr where that is a terminal, or in a notebook.
 
     Returns:
         The `CrossValidation`.
@@ -140,13 +143,15 @@ def cross_validate(
     splitter = KFold(folds, shuffle=True, random_state=int(seed))
     held_out = [held for _, held in splitter.split(rows.features)]
     mean_squares, worst = np.empty((folds, len(strengths))), 0.0
-    for number, (design, held) in enumerate(_designs_without(rows, held_out, intercept)):
-        fits = fit_all(design, kind, strengths, ratio)
-        worst = float(np.maximum(worst, fits.gaps.max()))  # which a NaN does not leave as it was
-        found, exact = _from_sums(fits.weights, design, held) if held else (np.empty(len(strengths)), False)
-        rest = np.flatnonzero(~np.broadcast_to(exact, found.shape))
-        found[rest] = _from_rows(fits.weights[rest], design, rows, held_out[number])
-        mean_squares[number] = found
+    with progress_bar(progress, "cross-validation, folds", folds) as bar:
+        for number, (design, held) in enumerate(_designs_without(rows, held_out, intercept)):
+            fits = fit_all(design, kind, strengths, ratio)
+            worst = float(np.maximum(worst, fits.gaps.max()))  # which a NaN does not leave as it was
+            found, exact = _from_sums(fits.weights, design, held) if held else (np.empty(len(strengths)), False)
+            rest = np.flatnonzero(~np.broadcast_to(exact, found.shape))
+            found[rest] = _from_rows(fits.weights[rest], design, rows, held_out[number])
+            mean_squares[number] = found
+            bar.advance()
     if not worst <= LARGEST_GAP:
         message = f"a fit in cross_validate has a relative gap of {worst:.1e} (threshold {LARGEST_GAP:g})"
         warnings.warn(message, ConvergenceWarning, stacklevel=2)

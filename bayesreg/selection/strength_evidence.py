@@ -102,7 +102,7 @@ def laplace_evidence(
         noise_scale: s.
         intercept: Whether there is an intercept.
         seed: Seeds the draws.
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
 
     Returns:
         The evidence, with its Monte Carlo error.

@@ -13,8 +13,8 @@ import torch
 
 from bayesreg.computing.arrays import as_float64, read_only
 from bayesreg.computing.devices import resolve_device
+from bayesreg.computing.progress import progress_bar
 from bayesreg.data import RegressionData, require_rows
-from bayesreg.inference.progress import progress_bar
 from bayesreg.objectives import CANONICAL
 from bayesreg.penalties import L1, L2, Penalty
 from bayesreg.training.batch import TrainingBatch
@@ -181,7 +181,7 @@ def train_path(
         intercept: Whether there is an intercept.
         start: Weights (d,) and intercept to start from, with every strength and seed.
         device: "cpu", "cuda" or "auto".
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
 
     Returns:
         End points and history of all of them.
@@ -211,8 +211,8 @@ def train_path(
     check_test(test, rows)
     given = None if start is None else checked_start(start, rows.num_features, settings[0].intercept)
     batch = TrainingBatch(rows, test, _strengths(lambdas), kind, objective, settings, given, place)
-    with progress_bar(progress, "training", batch.num_ticks) as advance:
-        found = batch.run(advance)
+    with progress_bar(progress, "training", batch.num_ticks) as bar:
+        found = batch.run(bar.advance)
     path = TrainingPath(
         lambdas=read_only(batch.lambdas),
         seeds=batch.seeds,

@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 
 from bayesreg.computing.devices import resolve_device
+from bayesreg.computing.progress import progress_bar
 from bayesreg.data import RegressionData, require_rows
-from bayesreg.inference.progress import progress_bar
 from bayesreg.penalties import Penalty
 from bayesreg.training.checks import check_convergent, check_test, checked_start
 from bayesreg.training.finishing import finish as finish_training
@@ -67,7 +67,7 @@ def train(
         intercept: Whether there is an intercept.
         start: Weights (d,) and intercept to start from.
         device: "cpu", "cuda" or "auto".
-        progress: Whether to show a bar on stderr.
+        progress: Whether to show a bar.
 
     Returns:
         The run; its certificate says how far from the optimum it ended.
@@ -162,12 +162,12 @@ class _Loop:
     def run(self, progress: bool) -> None:
         """Go through the epochs; nothing in here waits for the device."""
         self.record()
-        with progress_bar(progress, "training", self.settings.epochs) as advance:
+        with progress_bar(progress, "training", self.settings.epochs) as bar:
             for _ in range(self.settings.epochs):
                 for batch in self.shuffling.order().split(self.settings.batch_size):
                     self.step(self.features[batch], self.target[batch])
                 self.record()
-                advance()
+                bar.advance()
 
     def step(self, features: torch.Tensor, target: torch.Tensor) -> None:
         """Take one step of SGD on a batch."""
