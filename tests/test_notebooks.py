@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOKS = ["01_weight_decay", "02_priors_are_penalties"]
+NOTEBOOKS = ["01_weight_decay", "02_priors_are_penalties", "04_choosing_lambda", "06_other_remedies", "07_scale"]
 
 
 def test_every_notebook_is_listed():
