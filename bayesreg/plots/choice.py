@@ -237,7 +237,7 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
     ax.set_ylim(1.08 * lowest if lowest < 0 else None, max(-0.08 * lowest, 0.1))
     axis.draw(ax)
     above = mark_lambdas(ax, [(axis.at(best), f"maximum, λ = {best:.3g}")])
-    describe(ax, title, DIRECTION, "log evidence, relative to its maximum (nats)", above=above)
+    describe(ax, title, DIRECTION, "log evidence, less its maximum (nats)", above=above)
     return ax
 
 
@@ -291,8 +291,9 @@ def _mark_choices(ax: Axes, axis: LambdaAxis, choices: Sequence[Choice], heights
         marks.append((place, choice.method + (f", λ = {choice.strength:.3g}" if beyond else "")))
         if choice.lower is not None and choice.upper is not None:
             intervals.append((f"{choice.method}: 90% interval", axis.at(choice.lower), axis.at(choice.upper)))
+    above = mark_lambdas(ax, marks)
     _draw_intervals(ax, intervals)
-    return mark_lambdas(ax, marks)
+    return above
 
 
 def _draw_intervals(ax: Axes, intervals: Sequence[tuple[str, float, float]]) -> None:

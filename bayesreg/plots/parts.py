@@ -6,6 +6,7 @@ colour means is the same in every picture; features and chains, which have no me
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections import Counter
@@ -59,9 +60,11 @@ def length_of(words: str, size: float) -> float:
 
 
 def wrapped(words: str, points: float, size: float = 10.0) -> str:
-    """Return words in lines that a width in points has room for, at a font size; what an = or a − joins stays whole."""
+    """Return words in lines that a width in points has room for, at a font size, those about an = or a − together."""
     lines: list[str] = []
-    for word in re.split(r"(?<![=−]) (?![=−])", words):
+    wholes = re.split(r"(?<![=−]) (?![=−])", words)
+    parts = [[whole] if length_of(whole, size) <= points else whole.split() for whole in wholes]
+    for word in itertools.chain.from_iterable(parts):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and length_of(longer, size) <= points:
             lines[-1] = longer
@@ -102,11 +105,9 @@ def legend_above(ax: Axes, title: str, left: float = 0.0, handles: Sequence[Any]
     labels = [handle.get_label() for handle in handles]
     lengths = [length_of(label, 9.0) + 34.0 for label in labels]  # with the handle, and a space
 
-    def needed(columns: int) -> float:
-        rows = -(-len(labels) // columns)
-        return sum(max(lengths[start : start + rows]) for start in range(0, len(labels), rows))
-
-    columns = max((count for count in range(1, len(labels) + 1) if needed(count) <= room), default=1)
+    counts = range(1, len(labels) + 1)  # of columns, of which the first ones are longer
+    fitting = [count for count in counts if sum(map(max, np.array_split(lengths, count))) <= room]
+    columns = max(fitting, default=1)
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2, "borderpad": 0.0}
     shift = ScaledTranslation(-left / 72.0, 0.0, ax.figure.dpi_scale_trans)
     place |= {"bbox_transform": ax.transAxes + shift, "alignment": "left", "title_fontsize": 10}

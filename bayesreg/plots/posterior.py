@@ -198,7 +198,7 @@ def plot_map_against_fit(
     zeros = int(((fit == 0) & (mode == 0)).sum())
     if zeros:
         words.append(f"{zeros} of {len(mode)} exactly 0 in both")
-    ax.set_title("\n".join(words), loc="left", fontsize=9)
+    ax.set_title("\n".join(wrapped(line, width_of(ax)) for line in words), loc="left", fontsize=10)
     units = " (standard units)" if getattr(map_estimate, "transform", None) is not None else ""
     ax.set(xlabel=f"weight of the MAP{units}", ylabel=f"weight of the penalised fit{units}")
     return ax

@@ -55,8 +55,9 @@ def plot_prior_and_penalty(
     Example:
         >>> from bayesreg import LaplacePrior
         >>> left, right = plot_prior_and_penalty(LaplacePrior(0.25), noise_scale=0.7, num_rows=442)
-        >>> right.get_title(loc="left")
-        'Its penalty, λ = s²/(nb) = 0.00443 (n = 442, s = 0.7)'
+        >>> print(right.get_title(loc="left"))
+        Its penalty, λ = s²/(nb) = 0.00443
+        (n = 442, s = 0.7)
         >>> plt.close(left.figure)
     """
     import torch

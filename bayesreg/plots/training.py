@@ -100,7 +100,7 @@ def plot_sgd_trajectories(
         >>> runs = [br.train(rows, br.L2(strength), epochs=5) for strength in strengths]
         >>> ax = plot_sgd_trajectories(runs, br.path(rows, "l2", strengths))
         >>> ax.get_title(loc="left"), [text.get_text() for text in ax.texts]
-        ('Training, above the optimum of: mean of (y − ŷ)²/2 + penalty', ['λ = 1', 'λ = 0.1'])
+        ('Training, above the optimum of: mean of (y − ŷ)²/2 + penalty', ['λ = 0.1', 'λ = 1'])
         >>> plt.close(ax.figure)
     """
     groups = _runs_by_strength(training)
