@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOKS = ["01_weight_decay"]
+NOTEBOOKS = ["01_weight_decay", "03_beyond_the_mode", "05_sparsity"]
 
 
 def test_every_notebook_is_listed():
