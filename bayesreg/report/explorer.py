@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 INTERVAL = 0.9
-DENSITY_POINTS = 61
+_DENSITY_POINTS = 61  # under a Laplace prior: under a Gaussian one mean and deviation say it
 MOST_FEATURES = 60
 # Above so many features the draws under a Laplace prior take minutes rather than seconds.
 MOST_LAPLACE_FEATURES = 30
 _STRENGTHS = {"l2": 41, "l1": 17}
 _STRENGTHS_WITHOUT_DRAWS = 41
+_NOTHING_MOVES = 10.0
 _DRAWS = 500
 _FOLDS, _FEWEST_ROWS_TO_HOLD_OUT = 10, 20
 # What is left out above: held-out losses by the numbers in the rows, the rest by the smaller side of the matrix.
@@ -147,6 +148,8 @@ def _fits(
 ) -> Path:
     """Return the fits on the grid of a kind, the marks among them, from the smallest strength up."""
     ends = path(data, kind, noise_scale=noise_scale, intercept=intercept).lambdas[[0, -1]].numpy()
+    if kind == "l2":  # beyond the spectrum by a factor of 10, not 100: nothing moves there
+        ends = ends / [_NOTHING_MOVES, 1.0 / _NOTHING_MOVES]
     own = [mark.strength for mark in marks if mark.kind == kind]
     largest, smallest = max(ends[0], *own, 0.0), min([ends[1], *own])
     drawn = kind == "l1" and as_moments(data).num_features <= MOST_LAPLACE_FEATURES
@@ -206,14 +209,17 @@ def _axis(
             noise_scale=noise_scale,
             draws=_DRAWS,
             interval=INTERVAL,
+            num_density_points=_DENSITY_POINTS if fits.kind == "l1" else None,
             intercept=intercept,
-            seed=seed % 2**32,
+            seed=seed,
         )
     notes += [f"On the {'Laplace' if fits.kind == 'l1' else 'Gaussian'} axis {warning}." for warning in found]
     axis["posterior"] = {
         name: _numbers(getattr(posterior, name)[:, shown]) for name in ("mean", "sd", "lower", "upper")
     }
-    axis["posterior"]["drawn"] = fits.kind == "l1"
+    if posterior.density is not None:
+        axis["posterior"]["density"] = _numbers(posterior.density[:, shown], 4)
+        axis["posterior"]["density_range"] = _numbers(posterior.density_at[:, shown][..., [0, -1]])
     if fits.kind == "l1":
         table = evidence_from_posteriors(posterior, fits.lambdas.numpy()).table
         heights, errors = table["log_evidence"].to_numpy(), table["standard_error"].to_numpy()
@@ -250,11 +256,11 @@ def _held_out(
     return {"what": f"{_FOLDS}-fold cross-validation", "loss": _numbers(found.loss), "standard_error": errors}
 
 
-def _numbers(values: torch.Tensor | np.ndarray) -> list:
+def _numbers(values: torch.Tensor | np.ndarray, digits: int = _DIGITS) -> list:
     """Return numbers as lists, with more digits than the page shows and fewer than make the page large."""
     values = np.asarray(values, dtype=np.float64)
     with np.errstate(divide="ignore"):
-        decimals = _DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        decimals = digits - 1 - np.floor(np.log10(np.abs(values)))
     rounded = [
         value if not np.isfinite(places) else round(value, int(places))
         for value, places in zip(values.ravel().tolist(), decimals.ravel().tolist(), strict=True)

@@ -25,7 +25,7 @@ const Charts = (() => {
   });
 
   const strength = (title) =>
-    axis({ type: "log", title: { text: title, font: { size: 12 } }, exponentformat: "power", dtick: 1 });
+    axis({ type: "log", title: { text: title, font: { size: 12 } }, tickformat: "~g", dtick: 1 });
 
   const layout = (more) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, dragmode: false,
@@ -45,6 +45,8 @@ const Charts = (() => {
 
   const line = (x, y, name, more = {}) =>
     ({ x, y, mode: "lines", line: { color: colour(name), width: 2 }, hoverinfo: "skip", ...more });
+
+  const pointed = { hoverinfo: "all", hovertemplate: "%{y:.4~g} at lambda %{x:.3~g}<extra></extra>" };
 
   const draw = (id, traces, layoutOf) => Plotly.react(id, traces, layout(layoutOf), config);
 
@@ -126,9 +128,9 @@ const Charts = (() => {
         const add = (sign) => held.loss.map((loss, index) => loss + sign * held.standard_error[index]);
         traces.push(...band(x, add(-1), add(1), "band-green"));
       }
-      traces.push(line(x, held.loss, "green"));
+      traces.push(line(x, held.loss, "green", pointed));
     }
-    traces.push(line(x, view.axis.train_loss, "blue"));
+    traces.push(line(x, view.axis.train_loss, "blue", pointed));
     draw("losses", traces, {
       height: 250, xaxis: strength(view.axisTitle), yaxis: axis({ zeroline: false }), shapes: view.lines(),
     });
@@ -139,7 +141,7 @@ const Charts = (() => {
     if (!heights) return;
     // What is 20 nats below the best is out of the question: the axis ends there.
     const least = Math.max(-20, Math.min(...heights));
-    draw("evidence", [line(view.strengths, heights, "blue")], {
+    draw("evidence", [line(view.strengths, heights, "blue", pointed)], {
       height: 250, xaxis: strength(view.axisTitle), shapes: view.lines(),
       yaxis: axis({ range: [1.06 * least, -0.08 * least], zeroline: false }),
     });

@@ -72,11 +72,14 @@
     const one = now.axis, index = now.index, gaussian = now.kind === "l2", held = one.held_out;
     const scale = one.prior_scales[index];
     at("show-lambda").textContent = number(now.strengths[index]);
-    at("show-convention").textContent = at("convention").value;
+    at("show-convention").textContent = `in ${at("convention").value}: ${data.conventions.find((row) => row.name === at("convention").value).objective}`;
     at("scale-name").textContent = gaussian ? "prior scale t" : "prior scale b";
     at("show-scale").textContent = number(scale);
     at("scale-means").textContent = gaussian ? "standard deviation of a weight" : "mean absolute value of a weight";
     at("show-nonzero").textContent = `${one.nonzero[index]} of ${data.features.length + data.left_out}`;
+    at("nonzero-means").textContent = gaussian ? "a Gaussian prior sets none to 0" : "the others are exactly 0";
+    at("path-key").textContent = `blue: ${data.features[now.feature]}${now.posterior ? ` and its ${now.percent} interval` : ""}`;
+    at("loss-key").textContent = held ? `blue: training; green: held out${held.standard_error ? " ± one s.e." : ""}` : "training";
     at("show-train").textContent = number(one.train_loss[index], 4);
     at("show-held-out").textContent = held ? number(held.loss[index], 4) + (held.standard_error ? ` ± ${number(held.standard_error[index], 2)}` : "") : "–";
     at("held-out-means").textContent = held ? held.what : "not computed";
@@ -85,7 +88,7 @@
     at("evidence-means").textContent = one.log_evidence ? `nats from the best${error ? `, ± ${number(error[index], 2)}` : ""}` : "not computed";
     at("lambda").setAttribute("aria-valuetext", `lambda ${number(now.strengths[index])}, prior scale ${number(scale)}`);
     at("density-name").textContent = now.posterior ? `Posterior of ${data.features[now.feature]}` : `Prior of ${data.features[now.feature]}`;
-    at("density-key").textContent = "blue: posterior; dotted: prior; orange line: MAP";
+    at("density-key").textContent = now.posterior ? "blue: posterior; dotted: prior; orange: MAP" : "dotted: prior; orange: MAP";
     at("coefficients-key").textContent = now.posterior ? `orange: MAP; blue: posterior mean and ${now.percent} interval` : "orange: MAP";
     const words = [`${data.features[now.feature]}: MAP ${number(now.map[now.feature])}`];
     if (now.posterior) {
@@ -95,21 +98,43 @@
     at("density-words").textContent = `${words.join(", ")}.`;
   };
 
-  let waiting = false;
+  // What is looked at first is drawn first, and what is no longer wanted not at all.
+  let waiting = 0;
   const draw = () => {
-    const now = view();
-    show(now);
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      const latest = view();
-      Charts.coefficients(latest);
-      Charts.density(latest);
-      Charts.losses(latest);
-      Charts.path(latest);
-      Charts.evidence(latest);
+    show(view());
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(() => {
+      const now = view();
+      Charts.coefficients(now);
+      Charts.density(now);
+      listen();
+      waiting = requestAnimationFrame(() => {
+        Charts.path(now);
+        Charts.losses(now);
+        Charts.evidence(now);
+        listen();
+      });
     });
+  };
+
+  // A coefficient pointed at is the one in detail; a strength clicked on is the one chosen.
+  const choose = (event) => {
+    const row = String(Math.round(event.points[0].y));
+    if (row === at("feature").value) return;
+    at("feature").value = row;
+    draw();
+  };
+  const jump = (event) => {
+    const strengths = view().strengths;
+    goTo(argmin(strengths.map((value) => Math.abs(Math.log(value / event.points[0].x)))));
+  };
+  const heard = { coefficients: ["plotly_hover", "plotly_click"], losses: ["plotly_click"], "path-chart": ["plotly_click"], evidence: ["plotly_click"] };
+  const listen = () => {
+    for (const [id, events] of Object.entries(heard)) {
+      if (!at(id).on) continue;
+      for (const event of events) at(id).on(event, id === "coefficients" ? choose : jump);
+      delete heard[id];
+    }
   };
 
   const goTo = (index) => {
@@ -128,7 +153,7 @@
   const prior = (index) => {
     const kind = at("prior").value, one = axis(), wanted = at("convention").value || page.convention;
     const rows = data.conventions.filter((row) => kind in row);
-    at("convention").replaceChildren(...rows.map((row) => option(row.name, `${row.name} (${row.library})`)));
+    at("convention").replaceChildren(...rows.map((row) => option(row.name, row.name)));
     at("convention").value = (rows.find((row) => row.name === wanted) || rows[0]).name;
     at("lambda").max = one.lambdas.length - 1;
     at("jumps").replaceChildren(...jumpsOf(one).map(([label, target]) => {
@@ -152,8 +177,6 @@
     prior(index);
   };
 
-  let last = null;
-  at("prior").addEventListener("focus", () => { last = at("prior").value; });
   at("prior").addEventListener("change", () => {
     const other = at("prior").value === "l2" ? "l1" : "l2";
     prior(nearestScale(axis(), data.axes[other].prior_scales[step()]));
@@ -166,25 +189,8 @@
     drawPredictive();
   };
   start();
-  drawPredictive();
+  setTimeout(drawPredictive);
   watch(drawAll);
-  requestAnimationFrame(() => {
-    const choose = (event) => {
-      const row = Math.round(event.points[0].y);
-      if (row === Number(at("feature").value)) return;
-      at("feature").value = row;
-      draw();
-    };
-    at("coefficients").on("plotly_hover", choose);
-    at("coefficients").on("plotly_click", choose);
-    for (const id of ["losses", "path-chart", "evidence"]) {
-      const div = at(id);
-      if (div.on) div.on("plotly_click", (event) => {
-        const x = event.points[0].x, strengths = view().strengths;
-        goTo(argmin(strengths.map((value) => Math.abs(Math.log(value / x)))));
-      });
-    }
-  });
 
   // Colours follow the system's; on paper they are light.
   function watch(redraw) {
