@@ -294,4 +294,3 @@ def _sibling(out: Path, purpose: str) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-

@@ -38,10 +38,10 @@ def read_json(folder: Path, name: str) -> Any:
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
-    """Return a CSV file of a run, with its numbers to the last digit."""
+    """Return a CSV file of a run."""
     import pandas as pd
 
-    return pd.read_csv(_existing(folder, name), float_precision="round_trip")
+    return pd.read_csv(_existing(folder, name))
 
 
 def read_posterior(folder: Path, name: str) -> Posterior:

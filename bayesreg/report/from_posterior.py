@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +108,7 @@ def posterior_part(posterior: Posterior, warnings: list[str]) -> PosteriorPart:
         estimate=estimate,
         held=held,
         passed=passed,
-        certificate=sentences.certified(
-            passed, certificate.relative_gap, EXACT_TOLERANCE, certificate.kkt_residual
-        ),
+        certificate=sentences.certified(passed, certificate.relative_gap, EXACT_TOLERANCE, certificate.kkt_residual),
         coefficients=coefficients,
         left_out=posterior.data.num_features - min(posterior.data.num_features, MOST_FEATURES),
         units=units,
@@ -213,7 +210,10 @@ def _predictive(posterior: Posterior) -> dict[str, Any]:
     """Return the posterior predictive check: coverage, statistics, and counts of replicated targets in bins."""
     data = posterior.data
     if not isinstance(data, RegressionData):
-        return {"chart": None, "why_not": "There is no predictive check: the run holds the moments of the data and not their rows."}
+        return {
+            "chart": None,
+            "why_not": "There is no predictive check: the run holds the moments of the data and not their rows.",
+        }
     if data.num_rows * _REPLICATIONS > _MOST_REPLICATED_NUMBERS:
         return {"chart": None, "why_not": f"There is no predictive check: {data.num_rows:,} rows would take too long."}
     drawn, observed = posterior.thin(_REPLICATIONS).predict(data.features, seed=posterior.seed % 2**32), data.target

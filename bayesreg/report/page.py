@@ -65,9 +65,7 @@ def _page(
     }
 
 
-def _of_run(
-    folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None
-) -> dict[str, Any]:
+def _of_run(folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None) -> dict[str, Any]:
     part = posterior_part(read_posterior(folder, "posterior.nc"), manifest["warnings"])
     explorer = _explorer_of(folder, [part])
     convention = convention or CANONICAL
@@ -75,9 +73,7 @@ def _of_run(
     return _page(folder, manifest, explorer, convention, verdict=verdict, parts=[_part("", part, None)])
 
 
-def _of_demo(
-    folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None
-) -> dict[str, Any]:
+def _of_demo(folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None) -> dict[str, Any]:
     comparisons = read_json(folder, "comparison.json")
     parts = {
         kind: posterior_part(read_posterior(folder, f"posterior-{kind}.nc"), said["warnings"])
@@ -120,9 +116,7 @@ def _explorer_of(
     )
 
 
-def _of_compare(
-    folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None
-) -> dict[str, Any]:
+def _of_compare(folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None) -> dict[str, Any]:
     comparison = read_json(folder, "comparison.json")
     convention = convention or CANONICAL
     strengths = {kind: comparison["penalty"][kind] for kind in ("l2", "l1")}
@@ -224,9 +218,7 @@ def _tiny(value: float | None) -> str:
     return "–" if value is None else "0" if value == 0.0 else f"{value:.0e}".replace("-", "−")
 
 
-def _of_path(
-    folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None
-) -> dict[str, Any]:
+def _of_path(folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None) -> dict[str, Any]:
     fits = read_table(folder, "path.csv")
     settings = manifest["settings"]
     kind = settings.get("kind", "l2")

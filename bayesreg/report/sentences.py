@@ -44,7 +44,9 @@ def prior_words(prior: Mapping[str, Any]) -> str:
         return "a flat prior"
     names = {"gaussian": "a Gaussian prior", "laplace": "a Laplace prior", "elasticnet": "an elastic net's prior"}
     if kind == "elasticnet":
-        scales = f"of scales {_scale(prior['gaussian_scale'])} (Gaussian) and {_scale(prior['laplace_scale'])} (Laplace)"
+        scales = (
+            f"of scales {_scale(prior['gaussian_scale'])} (Gaussian) and {_scale(prior['laplace_scale'])} (Laplace)"
+        )
     else:
         scales = f"of scale {_scale(prior['scale'])}"
     relative = " times the noise scale" if prior.get("relative_to_noise") else ""
@@ -129,7 +131,9 @@ def routes(comparison: Mapping[str, Any]) -> Finding:
     )
 
 
-def chains(method: str, draws: int, worst_r_hat: float, least_ess: float, divergent: int, warnings: Sequence[str]) -> Finding:
+def chains(
+    method: str, draws: int, worst_r_hat: float, least_ess: float, divergent: int, warnings: Sequence[str]
+) -> Finding:
     """Return whether the draws can be trusted.
 
     Args:

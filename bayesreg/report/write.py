@@ -36,4 +36,3 @@ def write_report(
         put_text(folder / EXPLORER, strict_json(page["explorer"], indent=None))
     put_text(folder / REPORT, html)
     return page
-

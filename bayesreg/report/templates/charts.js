@@ -48,7 +48,12 @@ const Charts = (() => {
 
   const pointed = { hoverinfo: "all", hovertemplate: "%{y:.4~g} at lambda %{x:.3~g}<extra></extra>" };
 
-  const draw = (id, traces, layoutOf) => Plotly.react(id, traces, layout(layoutOf), config);
+  // As wide as its place: Plotly sees to that on a screen, but not in time for paper.
+  const draw = (id, traces, layoutOf) => {
+    const div = typeof id === "string" ? document.getElementById(id) : id;
+    const width = document.documentElement.hasAttribute("data-print") ? { width: div.clientWidth } : {};
+    Plotly.react(div, traces, layout({ ...layoutOf, ...width }), config);
+  };
 
   // One row a coefficient: the interval, the posterior mean, the MAP.
   const coefficients = (view) => {

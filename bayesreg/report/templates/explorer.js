@@ -100,20 +100,24 @@
 
   // What is looked at first is drawn first, and what is no longer wanted not at all.
   let waiting = 0;
+  const first = (now) => {
+    Charts.coefficients(now);
+    Charts.density(now);
+    listen();
+  };
+  const rest = (now) => {
+    Charts.path(now);
+    Charts.losses(now);
+    Charts.evidence(now);
+    listen();
+  };
   const draw = () => {
     show(view());
     cancelAnimationFrame(waiting);
     waiting = requestAnimationFrame(() => {
       const now = view();
-      Charts.coefficients(now);
-      Charts.density(now);
-      listen();
-      waiting = requestAnimationFrame(() => {
-        Charts.path(now);
-        Charts.losses(now);
-        Charts.evidence(now);
-        listen();
-      });
+      first(now);
+      waiting = requestAnimationFrame(() => rest(now));
     });
   };
 
@@ -185,7 +189,8 @@
   at("convention").addEventListener("change", draw);
   at("feature").addEventListener("change", draw);
   const drawAll = () => {
-    draw();
+    first(view());
+    rest(view());
     drawPredictive();
   };
   start();
@@ -197,6 +202,7 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     const paper = (on) => {
       document.documentElement.toggleAttribute("data-print", on);
+      if (on) document.querySelectorAll("details").forEach((one) => { one.open = true; });
       redraw();
     };
     matchMedia("print").addEventListener("change", (event) => paper(event.matches));
