@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any
 
@@ -48,6 +49,7 @@ from bayesreg.commands.options import (
     settings_from,
     whole,
 )
+from bayesreg.commands.report_command import report
 from bayesreg.commands.run_directory import environment, new_run
 from bayesreg.commands.settings import RunSettings, check_seed, parse_scale
 from bayesreg.engines import METHODS
@@ -277,23 +279,25 @@ def compare(
     noise_scale: Noise = None,
     intercept: Intercept = None,
     seed: Seed = None,
+    out: Annotated[str | None, typer.Option(help="A folder to write, with a report.")] = None,
+    force: Force = False,
     progress: Progress = True,
     json: Json = False,
 ) -> None:
     """Certify that the penalised fit is the MAP: every route to it, each judged against its own tolerance."""
-    settings = _settings(ctx)
-    with show.Stages(progress)("comparing") as tell:
-        from bayesreg.comparison import compare as compare_routes
+    settings, stages = _settings(ctx), show.Stages(progress)
+    # A TOML file's folder is that of its run: a comparison is written where a folder is asked for here.
+    with nullcontext() if out is None else new_run(out, force=force) as written:
+        from bayesreg.commands.runs import run_comparison
 
-        rows = settings.load_data(progress)
-        scaled = rows.standardized() if settings.standardize else rows
-        found = compare_routes(settings.model(), scaled, seed=settings.seed, progress=tell)
+        found = run_comparison(settings, written, stages)
     if json:
         print_json({"command": "compare", "settings": settings.to_dict(), **found.to_dict()})
     else:
-        out = show.console()
-        show.show_comparison(out, found)
-        show.explain_comparison(out, found)
+        show.show_comparison(show.console(), found)
+        show.explain_comparison(show.console(), found)
+        if out is not None:
+            show.label(show.console(), "Written", out, whole=True)
     finish(found.passed)
 
 
@@ -324,6 +328,7 @@ def demo(
 
 app.command()(path_commands.path)
 app.command()(path_commands.choose)
+app.command()(report)
 
 
 def _settings(ctx: typer.Context) -> RunSettings:

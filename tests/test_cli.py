@@ -21,6 +21,7 @@ from commands import assert_refused, call, call_json, left_behind
 import bayesreg as br
 from bayesreg.commands import console
 
+pytestmark = pytest.mark.usefixtures("without_reports")
 CONVERT = ["convert", "--convention", "torch-mse-mean", "--l2", "3", "--noise-scale", "0.01", "--rows", "20"]
 
 
@@ -202,7 +203,8 @@ def test_run_writes_draws_summaries_figures_settings_and_a_manifest(table, tmp_p
     rows = br.read_table(table, target="price")
     joined = np.ascontiguousarray(rows.features).tobytes() + rows.target.tobytes()
     assert manifest["data"]["sha256"] == hashlib.sha256(joined).hexdigest()
-    assert set(manifest["seconds"]) == {"reading the data", "sampling", "writing"}
+    assert set(manifest["seconds"]) == {"reading the data", "sampling", "writing", "report"}
+    assert {"report.html", "explorer.json"} <= set(manifest["files"]) and "missing_report" not in manifest
     pngs = {path.stem for path in (out / "figures").iterdir() if path.read_bytes().startswith(b"\x89PNG")}
     assert pngs == {"intervals", "rank", "forest", "posterior_predictive"} and not plt.get_fignums()
     posterior = br.Posterior.load(out / "posterior.nc")

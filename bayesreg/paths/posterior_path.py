@@ -64,6 +64,9 @@ class PosteriorPath:
         mcse_mean: The Monte Carlo standard errors of the means ``(k, d)``; None likewise.
         l1_norm: The posterior mean of |w|_1 ``(k,)``; None under a Gaussian prior.
         mcse_l1_norm: Its Monte Carlo standard error ``(k,)``; None likewise.
+        density_at: Points of each weight, evenly from 4 standard deviations below its mean to 4 above, ``(k, d, m)``;
+            None where ``num_density_points`` was not given.
+        density: The marginal posterior densities there ``(k, d, m)``; None likewise.
         interval: The bands' probability.
         within: The distances from zero ``(d,)``, or None.
         feature_names: The names of the features.
@@ -86,6 +89,8 @@ class PosteriorPath:
     mcse_mean: torch.Tensor | None
     l1_norm: torch.Tensor | None
     mcse_l1_norm: torch.Tensor | None
+    density_at: torch.Tensor | None
+    density: torch.Tensor | None
     interval: float
     within: torch.Tensor | None
     feature_names: tuple[str, ...]
@@ -143,6 +148,7 @@ def posterior_path(
     draws: int | None = None,
     interval: float = 0.9,
     within: Any = None,
+    num_density_points: int | None = None,
     intercept: bool = True,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -169,6 +175,8 @@ def posterior_path(
         interval: The bands' probability: equal-tailed.
         within: A distance from zero, or one a feature ``(d,)``, in the units of the weights: the probability to be at
             most that far away is computed.
+        num_density_points: The number m, at least 2, of points at which the density of each weight is given; None: no
+            densities. Under a Laplace prior it is a mean over draws of the other weights.
         intercept: Whether there is an intercept, with a flat prior.
         seed: Seeds the draws, 0 to 2^63 - 1; the global random state is left alone.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the CPU), for the draws under a Laplace prior.
@@ -198,6 +206,8 @@ def posterior_path(
     if kind not in PRIORS:
         raise ValueError(f"kind must be one of {', '.join(PRIORS)}, got {kind!r}")
     draws = _DRAWS if draws is None else check_whole_number(draws, "draws", _FEWEST_DRAWS)
+    if num_density_points is not None:
+        num_density_points = check_whole_number(num_density_points, "num_density_points", 2)
     seed, device = check_seed(seed), resolve_device(device)
     check_interval(interval, "eti")
     moments = as_moments(data)
@@ -208,11 +218,13 @@ def posterior_path(
         on = (device or "cpu") if kind == "l1" else "cpu"
         grid = PriorGrid(kind, scales, noise_scale, intercept, moments, on)
         if kind == "l2":
-            found = gaussian_path(grid, interval, distances, progress) | {"engines": ("exact",) * len(scales)}
+            found = gaussian_path(grid, interval, distances, progress, num_density_points)
+            found |= {"engines": ("exact",) * len(scales)}
         else:
-            found = laplace_path(grid, draws, interval, distances, seed, progress)
+            found = laplace_path(grid, draws, interval, distances, seed, progress, num_density_points)
         found["mode"] = found["mean"].clone() if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)
-    nothing = dict.fromkeys(("probability_near_zero", "ess", "mcse_mean", "l1_norm", "mcse_l1_norm"))
+    optional = ("probability_near_zero", "ess", "mcse_mean", "l1_norm", "mcse_l1_norm", "density_at", "density")
+    nothing = dict.fromkeys(optional)
     return PosteriorPath(
         kind=kind,
         prior_scales=torch.from_numpy(scales.copy()),
