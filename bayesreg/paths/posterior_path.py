@@ -8,7 +8,7 @@ single lambda, and the axis is the prior scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from bayesreg.data import RegressionData
     from bayesreg.moments import Moments
     from bayesreg.scales import Scale
+    from bayesreg.standardization import Standardization
 
 _DRAWS = 1000
 # Fewer say nothing of a quantile in a tail.
 _FEWEST_DRAWS = 100
+# What is in the units of the weights.
+_OF_WEIGHTS = ("mean", "median", "sd", "lower", "upper", "mode", "mcse_mean", "within")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +73,7 @@ class PosteriorPath:
         interval: The bands' probability.
         within: The distances from zero ``(d,)``, or None.
         feature_names: The names of the features.
+        transform: The standardisation that the weights are in the units of, if any.
     """
 
     kind: str
@@ -94,6 +98,7 @@ class PosteriorPath:
     interval: float
     within: torch.Tensor | None
     feature_names: tuple[str, ...]
+    transform: Standardization | None = None
 
     def __repr__(self) -> str:
         counts = {name: self.engines.count(name) for name in dict.fromkeys(self.engines)}
@@ -136,6 +141,34 @@ class PosteriorPath:
                 long = values if values.ndim == 2 else values.unsqueeze(-1).expand(-1, num_features)
                 columns[name] = long.reshape(-1).numpy()
         return pd.DataFrame({name: values for name, values in columns.items() if values is not None})
+
+    def original_units(self) -> PosteriorPath:
+        """Return what is known of the weights in the units of the data before ``standardized()``.
+
+        Prior scales, strengths, noise scales, |w|_1 and the evidence stay those of the problem that was solved.
+
+        Returns:
+            The same posteriors, in other units.
+
+        Raises:
+            ValueError: If the data were not standardised, or the path is in original units already.
+
+        Example:
+            >>> import bayesreg as br
+            >>> path = br.posterior_path(br.load_diabetes().standardized(), "l2", [0.1], noise_scale=0.7)
+            >>> (path.original_units().mean / path.mean)[0, :2].round()  # sd of the target over that of the feature
+            tensor([1619., 1619.], dtype=torch.float64)
+        """
+        if self.transform is None:
+            raise ValueError(
+                "original_units() needs a path on data.standardized(); this one is in the units of the original rows"
+            )
+        factors = self.transform.to_original_weights(torch.ones_like(self.mean[0]))
+        found = {name: values * factors for name in _OF_WEIGHTS if (values := getattr(self, name)) is not None}
+        if self.density is not None:
+            found["density_at"] = self.density_at * factors[:, None]
+            found["density"] = self.density / factors[:, None]
+        return replace(self, **found, transform=None)
 
 
 def posterior_path(
@@ -232,6 +265,7 @@ def posterior_path(
         interval=float(interval),
         within=distances,
         feature_names=moments.feature_names,
+        transform=moments.transform,
         **(nothing | found),
     )
 

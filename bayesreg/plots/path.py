@@ -70,6 +70,8 @@ def plot_path(
             f"posterior must be of the path's kind and features, {path.kind!r} and {len(features)} of them; got "
             f"{posterior.kind!r} and {len(posterior.feature_names)}" + " of other names" * (posterior.kind == path.kind)
         )
+    if posterior is not None and posterior.transform != path.transform:
+        raise ValueError("posterior must be in the units of the path: original_units() of both, or of neither")
     places = None if posterior is None else _posterior_places(path, posterior)
     ax = axes_or_new(ax, (7.5, 5.2))
     names = as_drawn(features, int(np.clip(_SHARE_OF_NAMES * width_of(ax) / _POINTS_A_LETTER, 8, SHORT_NAME)))
