@@ -36,7 +36,7 @@ def posterior_of(path, lambdas, noise_scale=None, num_features=None):
     mean = torch.linspace(-1.0, 1.0, len(scales) * d).double().reshape(len(scales), d)
     found = {"prior_scales": scales, "lambdas": lambdas, "mean": mean, "lower": mean - 0.25, "upper": mean + 0.5}
     names = path.feature_names if num_features is None else tuple(f"w{j}" for j in range(d))
-    return SimpleNamespace(kind=path.kind, interval=0.8, feature_names=names, **found)
+    return SimpleNamespace(kind=path.kind, transform=path.transform, interval=0.8, feature_names=names, **found)
 
 
 def tops(ax):

@@ -268,3 +268,10 @@ def test_the_standard_errors_of_the_laplace_evidence_are_those_of_repeated_draws
     places = np.log([one.strength for one in found])  # to a step of the grid on which they are looked for
     step = np.log(200.0) / (bayesreg.selection.strength_evidence._DENSE - 1)
     assert 0.5 < np.std(places, ddof=1) / np.hypot(np.mean(offs), step / np.sqrt(12.0)) < 2.0
+
+
+def test_the_evidence_of_more_features_than_rows_has_its_maximum_on_the_axis():
+    train, _ = br.simulate_weight_decay(seed=0)
+    choice = br.choose_lambda(train, "l2", "evidence", noise_scale=0.01)
+    # The prior that made the weights, of scale 0.01, is lambda = 0.05.
+    assert 2.0 * float(choice.path.lambdas.min()) < choice.choices[0].lower < 0.05 < choice.choices[0].upper < 0.5

@@ -11,11 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 Piece, Result = TypeVar("Piece"), TypeVar("Result")
 
+# From this many rows and columns on, the BLAS's threads pay.
+_LARGE = 1000
 _inside = threading.local()  # torch's number of threads is a thread's own
 _lock = threading.Lock()  # that of the BLAS libraries is the process's: the first in sets it, the last out puts it back
 _blas_threads_before: list[int] = []
@@ -49,6 +51,14 @@ def one_thread() -> Iterator[None]:
         if torch:
             torch.set_num_threads(before)
         _release_blas()
+
+
+def threads_for(size: int) -> AbstractContextManager[None]:
+    """Return `one_thread()` for the algebra of matrices of so many rows and columns, or nothing where they are large.
+
+    The BLAS's threads wait for each other, on a busy machine for many times what the work takes.
+    """
+    return one_thread() if size < _LARGE else nullcontext()
 
 
 def num_threads() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal
@@ -14,7 +13,7 @@ import pandas as pd
 import torch
 
 from bayesreg.certificates import Certificate, certify
-from bayesreg.computing.threads import one_thread
+from bayesreg.computing.threads import threads_for
 from bayesreg.conventions import prior_for
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
@@ -28,9 +27,6 @@ from bayesreg.priors import Prior
 from bayesreg.standardization import Standardization
 from bayesreg.strengths import scale_from_strength
 from bayesreg.warnings import ConvergenceWarning
-
-# From this many rows and columns on, matrices are so large that the BLAS's threads pay.
-_LARGE = 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -370,8 +366,7 @@ def path(
 
 def fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     """Return the fits at strengths in any order, as arrays."""
-    # Small operations, for which the BLAS's threads wait, and long ones over large matrices.
-    with one_thread() if min(design.num_features, design.num_rows) < _LARGE else nullcontext():
+    with threads_for(min(design.num_features, design.num_rows)):
         return _fit_all(design, kind, lambdas, l1_ratio)
 
 

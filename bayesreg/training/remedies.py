@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.threads import threads_for
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.optimum import penalised_optimum
@@ -351,7 +352,8 @@ def _least_norm(data: RegressionData, intercept: bool) -> np.ndarray:
     """Return the least-squares fit of minimum norm; `penalised_optimum` is free to return another one."""
     columns = np.column_stack([data.features, data.target])
     columns = columns - columns.mean(axis=0) if intercept else columns
-    return np.linalg.lstsq(columns[:, :-1], columns[:, -1], rcond=None)[0]
+    with threads_for(min(columns.shape)):
+        return np.linalg.lstsq(columns[:, :-1], columns[:, -1], rcond=None)[0]
 
 
 def _some_rows(data: RegressionData, places: np.ndarray) -> RegressionData:
