@@ -101,6 +101,15 @@ class Comparison:
         noise_scale: The noise scale at which it does: known, or at the joint mode.
         unique: Whether strong convexity makes the minimiser unique; where not, compare fitted values and not weights.
         estimate: The `MapEstimate`.
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> found = br.compare(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+        >>> found.passed, found.penalty
+        (True, Penalty(l2=0.004434389140271493, convention='mean-half-squared'))
+        >>> [(route.name, route.passed) for route in found.wrong]
+        [('lambda / 2', False), ('2 lambda', False)]
     """
 
     routes: tuple[Route, ...]
@@ -121,6 +130,18 @@ class Comparison:
 
         Returns:
             A DataFrame with the fields of `Route`, but for the weights.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> found = br.compare(br.LinearRegression(br.FlatPrior(), noise_scale=0.7), data)
+            >>> found.to_frame()[["name", "passed"]]
+                         name  passed
+            0   least squares    True
+            1    map_estimate    True
+            2  Pyro AutoDelta    True
+            3             SGD    True
+            4    scikit-learn    True
         """
         import pandas as pd
 

@@ -275,6 +275,13 @@ class Penalty:
 
         Raises:
             ValueError: If `l1` is a vector with zeros: those features can leave the centre at any strength.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> largest = br.L1(1.0).largest_useful(data)
+            >>> round(largest, 4), int(br.path(data, "l1", [largest, 0.99 * largest]).num_nonzero.sum())
+            (0.5865, 1)
         """
         from bayesreg.moments import as_moments  # the one method that needs data: the rest of the module is a leaf
 
@@ -304,6 +311,12 @@ class Penalty:
         Raises:
             TypeError: If the data are neither rows nor moments.
             ValueError: If the data are not standardised.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> br.L2(0.1).original_units(data).kind, br.L2(0.1).original_units(data).l2.shape
+            ('l2', (10,))
         """
         if not (hasattr(data, "transform") and hasattr(data, "num_rows")):
             raise TypeError(f"data must be a RegressionData or Moments, got {type(data).__name__}")
