@@ -30,6 +30,11 @@ OF_CONSEQUENCE = {
     "TrainingPath": ["penalty", "run", "to_frame"],
     "TrainingRun": ["original_units"],
 }
+# What engines read of a prior: one sentence names what goes in and what comes out.
+OF_ENGINES = {
+    "derivatives", "distribution", "expected_curvature", "locations", "log_density", "rescaled", "scales", "shape",
+    "variance",
+}  # fmt: skip
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Warns", "Example")
 
 
@@ -109,6 +114,8 @@ def test_it_has_a_summary_of_a_sentence(name):
 def test_every_parameter_is_described(name):
     found = sections(ALL[name])
     described = re.findall(r"^    (\*{0,2}\w+)(?: \(.*\))?:", found.get("Args", "") + found.get("Attributes", ""), re.M)
+    if name.split(".")[0].endswith("Prior") and name.split(".")[-1] in OF_ENGINES:
+        return
     missing = [parameter for parameter in parameters(ALL[name]) if parameter not in described]
     assert not missing, missing
 

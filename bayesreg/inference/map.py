@@ -99,7 +99,8 @@ class MapEstimate:
         Example:
             >>> import bayesreg as br
             >>> data = br.load_diabetes().standardized()
-            >>> fit = br.map_estimate(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data).original_units()
+            >>> fit = br.map_estimate(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+            >>> fit = fit.original_units()
             >>> round(fit.intercept, 2), round(fit.noise_scale, 2)
             (152.13, 53.9)
         """

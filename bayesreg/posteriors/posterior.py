@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayesreg.computing.arrays import as_float64, check_finite
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.posteriors import pointwise
@@ -193,7 +192,7 @@ class Posterior:
             >>> in_units_of_the_study.shape, in_units_of_the_study.mean((0, 1)).round(decimals=-1).tolist()
             (torch.Size([4, 1000, 2]), [210.0, 70.0])
         """
-        features = self._check_features(features)
+        features = pointwise.checked_features(features, self.data.feature_names)
         transform, source = self.data.transform, self.standardized
         if source is None:
             return torch.from_numpy(pointwise.new_targets(self.draws, self.noise_scales, features, seed))
@@ -243,7 +242,8 @@ class Posterior:
         Example:
             >>> import bayesreg as br
             >>> data = br.load_diabetes().standardized()
-            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data).original_units()
+            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+            >>> posterior = posterior.original_units()
             >>> posterior
             Posterior(weights (10), intercept: 4 chains x 1,000 draws by exact; in original units)
             >>> round(float(posterior.draws["intercept"].mean()))
@@ -377,33 +377,6 @@ class Posterior:
             sample_stats={name: kept(values) for name, values in self.sample_stats.items()},
             standardized=None if self.standardized is None else self.standardized._select(chains, draws),
         )
-
-    def _check_features(self, features) -> np.ndarray:
-        """Return features as a finite float64 matrix with the columns of the data, in their order.
-
-        Args:
-            features: What `predict` was given.
-
-        Returns:
-            ``(rows, d)``.
-
-        Raises:
-            ValueError: Another number of columns, or other column names.
-        """
-        names = self.data.feature_names
-        columns = getattr(features, "columns", None)
-        found = names if columns is None else tuple(str(name) for name in columns)
-        if sorted(found) != sorted(names):
-            missing = ", ".join(name for name in names if name not in found) or "none"
-            unknown = ", ".join(name for name in found if name not in names) or "none"
-            raise ValueError(
-                f"features must have the columns {', '.join(names)}, each once; missing: {missing}, unknown: {unknown}"
-            )
-        values = as_float64(features, "features", found)
-        if values.ndim != 2 or values.shape[1] != len(names):
-            raise ValueError(f"features must have shape (rows, {len(names)}), got {values.shape}")
-        check_finite(values, "features", found)
-        return values if found == names else values[:, [found.index(name) for name in names]]
 
 
 def thinning(posterior: Posterior, max_draws: int) -> tuple[np.ndarray, np.ndarray]:
