@@ -42,6 +42,16 @@ class Certificate:
         objective: The penalised objective at the weights, in the penalty's own convention.
         convention: Name of the convention of `gap` and `objective`.
         intercept: The intercept judged: as given, or the best one for these weights; 0 for a model without intercept.
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> weights = br.train(data, br.L2(0.1), finish=True).weights
+        >>> certificate = br.certify(weights, data, br.L2(0.1))
+        >>> certificate.relative_gap < 1e-10, certificate.distance_bound < 1e-4
+        (True, True)
+        >>> br.certify(weights, data, br.L2(0.2)).relative_gap < 1e-4
+        False
     """
 
     kkt_residual: float

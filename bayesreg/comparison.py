@@ -16,15 +16,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesreg.certificates import Certificate, certify
+from bayesreg.comparison_result import Comparison, Route
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.inference.auto_delta import auto_delta
-from bayesreg.inference.map import MapEstimate, map_estimate
+from bayesreg.inference.map import map_estimate
 from bayesreg.model import require_model
 from bayesreg.moments import Moments, as_moments
 from bayesreg.optimum import penalised_optimum
@@ -33,8 +34,6 @@ from bayesreg.training.objective import largest_stable_step
 from bayesreg.training.train import train
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bayesreg.model import LinearRegression
 
 EXACT_TOLERANCE = 1e-8
@@ -48,104 +47,6 @@ _MOST_MINIBATCH_STEPS = 5000
 _BATCH_SIZE = 5
 _LEARNING_RATE = 0.003
 _AUTO_DELTA_STEPS = (1000, 4000, 8000)
-
-
-@dataclass(frozen=True)
-class Route:
-    """One way to the point, and how close it came.
-
-    Attributes:
-        name: What was run.
-        weights: Its weights ``(d,)``.
-        intercept: Its intercept; None where the best one for the weights is meant.
-        noise_scale: The noise scale it found or was given.
-        objective: J(w, b), ``mean-half-squared``.
-        relative_gap: Upper bound of (J - min J) / J(0); None under a flat prior.
-        kkt_residual: As `certify` defines it.
-        weight_difference: max_j |w_j - w_j of the first route|.
-        fit_difference: Root mean square over the rows of (fitted value - that of the first route), centred.
-        l1_norm_difference: | |w|_1 - |w of the first route|_1 |.
-        zeros: Number of weights exactly at the penalty's centre.
-        seconds: Wall time.
-        tolerance: What its gap (its KKT residual under a flat prior) is held to.
-        passed: Whether it is met.
-        same_point: For a wrong lambda: whether its optimum is also that at lambda, as far as float64 tells.
-    """
-
-    name: str
-    weights: np.ndarray = field(repr=False)
-    intercept: float | None
-    noise_scale: float
-    objective: float
-    relative_gap: float | None
-    kkt_residual: float
-    weight_difference: float
-    fit_difference: float
-    l1_norm_difference: float
-    zeros: int
-    seconds: float
-    tolerance: float
-    passed: bool
-    same_point: bool = False
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found.
-
-    Attributes:
-        routes: One `Route` a road, the independent optimum first.
-        wrong: The optima at lambda / 2 and 2 lambda, judged against lambda at the strictest tolerance: they must fail,
-            unless they are the ``same_point``. Empty under a flat prior, which has no lambda.
-        penalty: The penalty that the prior stands for, ``mean-half-squared``.
-        noise_scale: The noise scale at which it does: known, or at the joint mode.
-        unique: Whether strong convexity makes the minimiser unique; where not, compare fitted values and not weights.
-        estimate: The `MapEstimate`.
-    """
-
-    routes: tuple[Route, ...]
-    wrong: tuple[Route, ...]
-    penalty: Penalty
-    noise_scale: float
-    unique: bool
-    estimate: MapEstimate
-
-    @property
-    def passed(self) -> bool:
-        """Whether each route meets its tolerance, and each wrong lambda fails."""
-        missed = any(route.passed and not route.same_point for route in self.wrong)
-        return all(route.passed for route in self.routes) and not missed
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return one row a route to the same point.
-
-        Returns:
-            A DataFrame with the fields of `Route`, but for the weights.
-        """
-        import pandas as pd
-
-        columns = [name for name in Route.__dataclass_fields__ if name not in ("weights", "intercept", "same_point")]
-        return pd.DataFrame([{name: getattr(route, name) for name in columns} for route in self.routes])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison in the words of JSON: the verdict, lambda, the routes and the wrong lambdas."""
-
-        def row(route: Route) -> dict[str, Any]:
-            values = {name: getattr(route, name) for name in Route.__dataclass_fields__}
-            return values | {"weights": route.weights.tolist()}
-
-        def number(value: float | np.ndarray) -> float | list[float]:
-            return float(value) if np.ndim(value) == 0 else np.asarray(value).tolist()
-
-        penalty = {name: number(getattr(self.penalty, name)) for name in ("l1", "l2", "centre")}
-        return {
-            "passed": self.passed,
-            "penalty": penalty | {"convention": self.penalty.convention},
-            "noise_scale": self.noise_scale,
-            "unique": self.unique,
-            "routes": [row(route) for route in self.routes],
-            "wrong_lambda": [row(route) for route in self.wrong],
-        }
 
 
 @dataclass(frozen=True)

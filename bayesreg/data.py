@@ -121,6 +121,12 @@ class RegressionData:
 
         Raises:
             ValueError: If the rows are standardized already, or too large for float64.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> bool(abs(data.features.mean(axis=0)).max() < 1e-12), round(float(data.target.std()), 12)
+            (True, 1.0)
         """
         if self.transform is not None:
             raise ValueError("data must be in their own units to be standardized, got data standardized already")
@@ -149,6 +155,12 @@ class RegressionData:
         Raises:
             TypeError: If the seed is not an integer.
             ValueError: If the seed is out of range, or the fraction is not inside (0, 1) or leaves a part without rows.
+
+        Example:
+            >>> import bayesreg as br
+            >>> train, test = br.load_diabetes().split(test_fraction=0.25, seed=1)
+            >>> train.num_rows, test.num_rows
+            (331, 111)
         """
         from sklearn.model_selection import train_test_split
 

@@ -104,6 +104,12 @@ class LinearRegression:
 
         Raises:
             ValueError: A value is given for a scale that is known already, or is not positive and finite.
+
+        Example:
+            >>> import bayesreg as br
+            >>> import pyro.distributions as dist
+            >>> br.LinearRegression(br.GaussianPrior(0.5), dist.HalfNormal(1.0)).conditioned(noise_scale=0.7)
+            LinearRegression(GaussianPrior(scale=0.5), noise_scale=0.7)
         """
         prior, noise = self.prior, self.noise_scale
         if noise_scale is not None:
@@ -127,6 +133,15 @@ class LinearRegression:
 
         Args:
             data: Rows, or the pair ``(features (n, d), target (n,))`` of float64 tensors on the device to use.
+
+        Example:
+            >>> import bayesreg as br
+            >>> from pyro import poutine
+            >>> data = br.RegressionData([[0.0], [1.0], [2.0]], [0.1, 0.9, 2.1])
+            >>> model = br.LinearRegression(br.GaussianPrior(1.0), noise_scale=0.1)
+            >>> trace = poutine.trace(model.pyro_model).get_trace(data)
+            >>> [name for name in ("weights", "intercept", "noise_scale", "target") if name in trace]
+            ['weights', 'intercept', 'noise_scale', 'target']
         """
         if isinstance(data, tuple):
             features, target = data
@@ -198,6 +213,12 @@ class LinearRegression:
 
         Returns:
             ``weights (num_draws, d)`` and learned scales ``(num_draws,)``, those of them that are proper.
+
+        Example:
+            >>> import bayesreg as br
+            >>> draws = br.LinearRegression(br.LaplacePrior(0.25)).prior_draws(1000, num_features=3)
+            >>> draws["weights"].shape, round(float(draws["weights"].abs().mean()), 2)
+            (torch.Size([1000, 3]), 0.25)
         """
         draws: dict[str, torch.Tensor] = {}
         proper = not isinstance(self.prior, FlatPrior)
@@ -229,6 +250,12 @@ class LinearRegression:
 
         Returns:
             ``{"prior": ..., "noise_scale": ..., "intercept": ...}``, read back by `from_dict`.
+
+        Example:
+            >>> import bayesreg as br
+            >>> table = br.LinearRegression(br.LaplacePrior(0.25), noise_scale=0.7).to_dict()
+            >>> table["prior"]["kind"], table["prior"]["scale"], table["noise_scale"], table["intercept"]
+            ('laplace', 0.25, 0.7, True)
         """
         noise_scale = scale_to_dict(self._working_noise_scale)
         return {"prior": self.prior.to_dict(), "noise_scale": noise_scale, "intercept": bool(self.intercept)}
@@ -242,6 +269,12 @@ class LinearRegression:
 
         Returns:
             The model.
+
+        Example:
+            >>> import bayesreg as br
+            >>> model = br.LinearRegression(br.LaplacePrior(0.25), noise_scale=0.7)
+            >>> br.LinearRegression.from_dict(model.to_dict())
+            LinearRegression(LaplacePrior(scale=0.25), noise_scale=0.7)
         """
         noise_scale = scale_from_dict(table["noise_scale"], "noise_scale")
         return cls(prior_from_dict(table["prior"]), noise_scale, table["intercept"])

@@ -87,6 +87,11 @@ class Moments:
 
         Raises:
             TypeError: If the data are not a `RegressionData`.
+
+        Example:
+            >>> import bayesreg as br
+            >>> br.Moments.from_data(br.load_diabetes()).Sxx.shape
+            (10, 10)
         """
         if not isinstance(data, RegressionData):
             raise TypeError(f"data must be a RegressionData, got {type(data).__name__}; for batches use from_batches")
@@ -108,6 +113,13 @@ class Moments:
         Raises:
             TypeError: If the batches, or one of them, are something else.
             ValueError: If there is no batch, or one is no valid data or does not fit the first; names the batch.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes()
+            >>> halves = [(data.features[:200], data.target[:200]), (data.features[200:], data.target[200:])]
+            >>> br.Moments.from_batches(halves)
+            Moments(442 rows, 10 features, target 'y')
         """
         if isinstance(batches, (RegressionData, Moments)):
             raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}; use from_data")
@@ -238,6 +250,11 @@ class Moments:
 
         Raises:
             ValueError: If the moments are standardized already, or about the origin.
+
+        Example:
+            >>> import bayesreg as br
+            >>> br.Moments.from_data(br.load_diabetes()).standardized()
+            Moments(442 rows, 10 features, target 'progression', standardized)
         """
         if self.transform is not None:
             raise ValueError("moments must be in their own units to be standardized, got moments standardized already")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bayesreg.computing.arrays import as_number_or_vector
-from bayesreg.objectives import CANONICAL, Convention, get_convention
+from bayesreg.objectives import CANONICAL, get_convention
+from bayesreg.penalty_limits import check_held
 
 if TYPE_CHECKING:
     from bayesreg.data import RegressionData
@@ -67,7 +68,7 @@ class Penalty:
             object.__setattr__(self, name, value)
         if len(set(lengths.values())) > 1:
             raise ValueError(f"the vectors of a penalty must have one entry a feature; their lengths are {lengths}")
-        _check_held(self, row)
+        check_held(self, row)
 
     def __reduce__(self):  # through the constructor: an array unpickled or copied by itself can be written to
         return Penalty, (self.l1, self.l2, self.centre, self.convention)
@@ -275,6 +276,13 @@ class Penalty:
 
         Raises:
             ValueError: If `l1` is a vector with zeros: those features can leave the centre at any strength.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> largest = br.L1(1.0).largest_useful(data)
+            >>> round(largest, 4), int(br.path(data, "l1", [largest, 0.99 * largest]).num_nonzero.sum())
+            (0.5865, 1)
         """
         from bayesreg.moments import as_moments  # the one method that needs data: the rest of the module is a leaf
 
@@ -304,6 +312,12 @@ class Penalty:
         Raises:
             TypeError: If the data are neither rows nor moments.
             ValueError: If the data are not standardised.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> br.L2(0.1).original_units(data).kind, br.L2(0.1).original_units(data).l2.shape
+            ('l2', (10,))
         """
         if not (hasattr(data, "transform") and hasattr(data, "num_rows")):
             raise TypeError(f"data must be a RegressionData or Moments, got {type(data).__name__}")
@@ -354,33 +368,6 @@ def _single(kind: Literal["l1", "l2"], strength: float | np.ndarray, convention:
     """Returns a penalty with one of the terms; the convention must have that term even where the strength is 0."""
     get_convention(convention).multiplier(kind)
     return Penalty(**{kind: strength}, convention=convention)
-
-
-def _check_held(penalty: Penalty, row: Convention) -> None:
-    """Refuse what the convention cannot hold.
-
-    Args:
-        penalty: The penalty, its numbers already checked.
-        row: Its convention.
-
-    Raises:
-        ValueError: If a term, a centre, or strengths of one a feature have no place in the convention.
-    """
-    for kind in ("l1", "l2"):
-        if np.any(getattr(penalty, kind)):
-            row.multiplier(kind)
-    if np.any(penalty.centre) and not row.accepts_centre:
-        raise ValueError(
-            f"{row.name} pulls the weights towards 0 and cannot hold centre={penalty.centre!r}; "
-            f"{CANONICAL} and laplace-torch can"
-        )
-    if (np.ndim(penalty.l1) or np.ndim(penalty.l2)) and not row.accepts_per_feature:
-        raise ValueError(
-            f"{row.name} has one strength for all features and cannot hold {penalty!r}; "
-            f"{CANONICAL}, celer, glmnet and laplace-torch can"
-        )
-    if row.name == "glmnet" and penalty.kind == "elasticnet":
-        _ = penalty.l1_ratio  # its alpha is one number for all features, and raises where it is not
 
 
 def _like(value: float | np.ndarray, weights: Any) -> Any:

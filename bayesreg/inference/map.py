@@ -60,6 +60,17 @@ class MapEstimate:
         penalty: That penalty, in the convention ``mean-half-squared``.
         model: The model, with learned scales as they were given.
         feature_names: The names of the features.
+        num_rows: Number of rows n.
+        transform: The standardisation that the weights are in the units of, if any.
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> fit = br.map_estimate(br.LinearRegression(br.LaplacePrior(0.05), noise_scale=0.7), data)
+        >>> int((fit.weights == 0).sum()), fit.certificate.relative_gap < 1e-12
+        (3, True)
+        >>> fit.penalty
+        Penalty(l1=0.022171945701357464, convention='mean-half-squared')
     """
 
     weights: torch.Tensor
@@ -84,6 +95,14 @@ class MapEstimate:
 
         Raises:
             ValueError: The data were not standardised.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> fit = br.map_estimate(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+            >>> fit = fit.original_units()
+            >>> round(fit.intercept, 2), round(fit.noise_scale, 2)
+            (152.13, 53.9)
         """
         if self.transform is None:
             raise ValueError(

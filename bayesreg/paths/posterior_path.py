@@ -74,6 +74,12 @@ class PosteriorPath:
         within: The distances from zero ``(d,)``, or None.
         feature_names: The names of the features.
         transform: The standardisation that the weights are in the units of, if any.
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> br.posterior_path(data, "l2", [0.01, 0.1], noise_scale=0.7)
+        PosteriorPath(l2: 2 prior scales x 10 weights; 2 by exact)
     """
 
     kind: str
@@ -114,6 +120,16 @@ class PosteriorPath:
             the bands as ``eti_90%_lower`` and ``eti_90%_upper`` (by their probability), ``mode`` and
             ``probability_near_zero`` where there are any, ``noise_scale``, ``log_evidence``, ``engine``, and of draws
             ``mcse_mean`` and ``ess``.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> path = br.posterior_path(data, "l2", [0.01, 0.1], noise_scale=0.7)
+            >>> path.to_frame()[["prior_scale", "feature", "mean", "eti_90%_lower", "eti_90%_upper"]].head(3).round(2)
+               prior_scale feature  mean  eti_90%_lower  eti_90%_upper
+            0         0.33     age -0.00          -0.06           0.06
+            1         0.33     sex -0.14          -0.21          -0.08
+            2         0.33     bmi  0.32           0.25           0.39
         """
         import pandas as pd
 

@@ -10,11 +10,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
+from bayesreg.computing.arrays import as_float64, check_finite
 from bayesreg.computing.threads import one_thread
+
+
+def checked_features(features: Any, names: tuple[str, ...]) -> np.ndarray:
+    """Return features as a finite float64 matrix with the columns of the data, in their order.
+
+    Args:
+        features: What `bayesreg.Posterior.predict` was given.
+        names: The columns of the data.
+
+    Returns:
+        ``(rows, d)``.
+
+    Raises:
+        ValueError: Another number of columns, or other column names.
+    """
+    columns = getattr(features, "columns", None)
+    found = names if columns is None else tuple(str(name) for name in columns)
+    if sorted(found) != sorted(names):
+        missing = ", ".join(name for name in names if name not in found) or "none"
+        unknown = ", ".join(name for name in found if name not in names) or "none"
+        raise ValueError(
+            f"features must have the columns {', '.join(names)}, each once; missing: {missing}, unknown: {unknown}"
+        )
+    values = as_float64(features, "features", found)
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise ValueError(f"features must have shape (rows, {len(names)}), got {values.shape}")
+    check_finite(values, "features", found)
+    return values if found == names else values[:, [found.index(name) for name in names]]
 
 
 @one_thread()

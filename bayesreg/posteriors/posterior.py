@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayesreg.computing.arrays import as_float64, check_finite
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.posteriors import pointwise
@@ -156,6 +155,15 @@ class Posterior:
         Raises:
             TypeError: ``interval`` is not a number.
             ValueError: ``interval`` is not inside (0, 1), or ``kind`` is unknown.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+            >>> posterior.summary(interval=0.8, kind="hdi").columns.tolist()
+            ['mean', 'sd', 'hdi_80%_lower', 'hdi_80%_upper', 'ess_bulk', 'ess_tail', 'mcse_mean', 'r_hat']
+            >>> posterior.summary().loc["weights[bmi]", ["mean", "sd"]].round(2).tolist()
+            [0.32, 0.04]
         """
         from bayesreg.posteriors.summary import summarize
 
@@ -175,8 +183,16 @@ class Posterior:
         Raises:
             TypeError: A column that is not of numbers.
             ValueError: Another number of columns, other column names, or a number that is not finite.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+            >>> in_units_of_the_study = posterior.original_units().predict(br.load_diabetes().features[:2])
+            >>> in_units_of_the_study.shape, in_units_of_the_study.mean((0, 1)).round(decimals=-1).tolist()
+            (torch.Size([4, 1000, 2]), [210.0, 70.0])
         """
-        features = self._check_features(features)
+        features = pointwise.checked_features(features, self.data.feature_names)
         transform, source = self.data.transform, self.standardized
         if source is None:
             return torch.from_numpy(pointwise.new_targets(self.draws, self.noise_scales, features, seed))
@@ -196,6 +212,12 @@ class Posterior:
 
         Raises:
             ValueError: ``max_draws`` is not a whole number of at least 1.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data).thin(100)
+            Posterior(weights (10), intercept: 4 chains x 25 draws by exact; in the units of the data given)
         """
         if isinstance(max_draws, bool) or not isinstance(max_draws, int | np.integer) or max_draws < 1:
             raise ValueError(f"max_draws must be a whole number of at least 1, got {max_draws!r}")
@@ -216,6 +238,16 @@ class Posterior:
 
         Raises:
             ValueError: The data were not standardized, or the draws are in original units already.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
+            >>> posterior = posterior.original_units()
+            >>> posterior
+            Posterior(weights (10), intercept: 4 chains x 1,000 draws by exact; in original units)
+            >>> round(float(posterior.draws["intercept"].mean()))
+            152
         """
         transform, model = self.transform, self.model
         if transform is None:
@@ -256,6 +288,23 @@ class Posterior:
         Raises:
             TypeError: ``pointwise_draws`` is positive and there are only moments.
             ValueError: ``pointwise_draws`` is not a whole number of at least 0.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> tree = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data).to_datatree()
+            >>> for name in sorted(tree.children):
+            ...     print(name)
+            constant_data
+            log_likelihood
+            log_prior
+            observed_data
+            posterior
+            posterior_predictive
+            prior
+            sample_stats
+            >>> tree["posterior"]["weights"].dims
+            ('chain', 'draw', 'feature')
         """
         from bayesreg.posteriors.tree import build_tree
 
@@ -274,6 +323,16 @@ class Posterior:
             TypeError: ``pointwise_draws`` is positive and there are only moments.
             ValueError: A distribution of the model has no name in a file, or ``pointwise_draws`` is no whole number.
             OSError: The file cannot be written: nothing of it is left, and one that was there is untouched.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> import pathlib, tempfile
+            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data, draws=10)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     posterior.save(pathlib.Path(folder, "run.nc"), pointwise_draws=0)
+            ...     [path.name for path in pathlib.Path(folder).iterdir()]
+            ['run.nc']
         """
         from bayesreg.posteriors.file import write
 
@@ -292,6 +351,17 @@ class Posterior:
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file is not one that `save` wrote.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> import pathlib, tempfile
+            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data, draws=10)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     posterior.save(pathlib.Path(folder, "run.nc"))
+            ...     loaded = br.Posterior.load(pathlib.Path(folder, "run.nc"))
+            >>> bool((loaded.draws["weights"] == posterior.draws["weights"]).all())
+            True
         """
         from bayesreg.posteriors.file import read
 
@@ -307,33 +377,6 @@ class Posterior:
             sample_stats={name: kept(values) for name, values in self.sample_stats.items()},
             standardized=None if self.standardized is None else self.standardized._select(chains, draws),
         )
-
-    def _check_features(self, features) -> np.ndarray:
-        """Return features as a finite float64 matrix with the columns of the data, in their order.
-
-        Args:
-            features: What `predict` was given.
-
-        Returns:
-            ``(rows, d)``.
-
-        Raises:
-            ValueError: Another number of columns, or other column names.
-        """
-        names = self.data.feature_names
-        columns = getattr(features, "columns", None)
-        found = names if columns is None else tuple(str(name) for name in columns)
-        if sorted(found) != sorted(names):
-            missing = ", ".join(name for name in names if name not in found) or "none"
-            unknown = ", ".join(name for name in found if name not in names) or "none"
-            raise ValueError(
-                f"features must have the columns {', '.join(names)}, each once; missing: {missing}, unknown: {unknown}"
-            )
-        values = as_float64(features, "features", found)
-        if values.ndim != 2 or values.shape[1] != len(names):
-            raise ValueError(f"features must have shape (rows, {len(names)}), got {values.shape}")
-        check_finite(values, "features", found)
-        return values if found == names else values[:, [found.index(name) for name in names]]
 
 
 def thinning(posterior: Posterior, max_draws: int) -> tuple[np.ndarray, np.ndarray]:

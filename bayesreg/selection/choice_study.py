@@ -30,6 +30,11 @@ class ChoiceStudy:
             `best_test_loss` (the smallest along the path and among the choices on the same rows: nobody can know it),
             and `excess`, the test loss over the best one, less 1.
         kind: "l2", "l1" or "elasticnet".
+
+    Example:
+        >>> import bayesreg as br
+        >>> br.study_choice(replications=5, methods=("evidence", "loo"), noise_scale=0.01).table.columns.tolist()
+        ['replication', 'method', 'lambda', 'test_loss', 'best_lambda', 'best_test_loss', 'excess']
     """
 
     table: pd.DataFrame
@@ -41,7 +46,14 @@ class ChoiceStudy:
         return f"ChoiceStudy({self.kind}, {self.table['replication'].nunique()} data sets, median excess: {found})"
 
     def summary(self) -> pd.DataFrame:
-        """Return the mean of the excess test loss with its standard error, and its quantiles, by method."""
+        """Return the mean of the excess test loss with its standard error, and its quantiles, by method.
+
+        Example:
+            >>> import bayesreg as br
+            >>> study = br.study_choice(replications=5, methods=("evidence", "loo"), noise_scale=0.01)
+            >>> study.summary().columns.tolist(), study.summary().index.tolist()
+            (['mean', 'standard_error', 'q5', 'q25', 'q50', 'q75', 'q95'], ['evidence', 'loo'])
+        """
         groups = self.table.groupby("method", sort=False)["excess"]
         quantiles = groups.quantile(list(_QUANTILES)).unstack()
         quantiles.columns = [f"q{round(100 * level)}" for level in _QUANTILES]

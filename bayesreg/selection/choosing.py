@@ -47,6 +47,13 @@ class Choice:
         lower: Lower end of a 90 % interval of lambda: of the likelihood ("evidence") or the posterior ("learned").
         upper: Its upper end.
         note: What to know of it.
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> (choice,) = br.choose_lambda(data, "l2", ("evidence",), noise_scale=0.7).choices
+        >>> choice.method, round(choice.strength, 4), choice.lower < choice.strength < choice.upper
+        ('evidence', 0.0333, True)
     """
 
     method: str
@@ -71,6 +78,12 @@ class LambdaChoice:
         evidence: The curve of "evidence": columns `lambda`, `log_evidence` (less its maximum), `standard_error`.
         leave_one_out: The curve of "loo", with Pareto-smoothed importance sampling beside.
         posterior: The posterior of "learned".
+
+    Example:
+        >>> import bayesreg as br
+        >>> data = br.load_diabetes().standardized()
+        >>> br.choose_lambda(data, "l2", ("evidence", "loo"), noise_scale=0.7)
+        LambdaChoice(l2, evidence 0.0333, loo 0.00414)
     """
 
     choices: tuple[Choice, ...]
@@ -97,7 +110,19 @@ class LambdaChoice:
         return None if self.test is None else self.chosen.loss(self.test)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a method: what it chose, how sure of it, and what it gets."""
+        """Return one row a method: what it chose, how sure of it, and what it gets.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> train, test = data.split(seed=1)
+            >>> found = br.choose_lambda(train, "l2", ("evidence", "loo"), test=test, noise_scale=0.7)
+            >>> found.to_frame()[["lambda", "test_loss", "num_nonzero"]].round(3)
+                      lambda  test_loss  num_nonzero
+            method
+            evidence   0.045      0.247           10
+            loo        0.082      0.247           10
+        """
         rows = []
         for index, choice in enumerate(self.choices):
             tests = self.chosen_test_losses

@@ -103,7 +103,20 @@ class TrainingPath:
         return self.history["zeros"]
 
     def penalty(self, lambda_index: int) -> Penalty:
-        """Return the penalty of a strength."""
+        """Return the penalty of a strength.
+
+        Args:
+            lambda_index: Which strength.
+
+        Returns:
+            The penalty, in the path's convention.
+
+        Example:
+            >>> import bayesreg as br
+            >>> rows, _ = br.simulate_weight_decay(seed=0)
+            >>> br.train_path(rows, [0.0, 3.0], epochs=5).penalty(1)
+            Penalty(l2=3.0, convention='mean-half-squared')
+        """
         return _KINDS[self.kind](float(self.lambdas[lambda_index]), self.convention)
 
     def run(self, lambda_index: int, seed_index: int = 0) -> TrainingRun:
@@ -115,6 +128,13 @@ class TrainingPath:
 
         Returns:
             The run; its certificate says how far from the optimum it ended.
+
+        Example:
+            >>> import bayesreg as br
+            >>> rows, _ = br.simulate_weight_decay(seed=0)
+            >>> run = br.train_path(rows, [0.0, 3.0], seeds=(0, 1), epochs=5).run(1, 0)
+            >>> run.penalty, run.settings.seed, len(run.history)
+            (Penalty(l2=3.0, convention='mean-half-squared'), 0, 6)
         """
         here = (lambda_index, seed_index)
         history = {name: values[:, *here] for name, values in self.history.items()}
@@ -132,6 +152,13 @@ class TrainingPath:
 
         Returns:
             Columns `lambda`, `seed`, `epoch`, and those of `TrainingRun.history`.
+
+        Example:
+            >>> import bayesreg as br
+            >>> rows, _ = br.simulate_weight_decay(seed=0)
+            >>> found = br.train_path(rows, [0.0, 3.0], seeds=(0, 1), epochs=5).to_frame()
+            >>> found.shape, found.columns[:4].tolist()
+            ((24, 8), ['lambda', 'seed', 'epoch', 'train_loss'])
         """
         epochs, num_strengths, num_seeds = self.settings.epochs + 1, len(self.lambdas), len(self.seeds)
         return pd.DataFrame(

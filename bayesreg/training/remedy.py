@@ -35,6 +35,13 @@ class Remedy:
             where none between is nearer.
         ridge_weights: The ridge fits at `equivalent_lambda`, or at `nearest_lambda` where that is None, (K, d).
         difference: |w - ridge| / |w|, w the weights, (K,).
+
+    Example:
+        >>> import bayesreg as br
+        >>> train, test = br.simulate_weight_decay(seed=0)
+        >>> remedy = br.dropout(train, (0.2, 0.5), test=test)
+        >>> remedy.name, remedy.knob, remedy.weights.shape
+        ('dropout', 'rate', torch.Size([2, 200]))
     """
 
     name: str
@@ -55,6 +62,14 @@ class Remedy:
         Returns:
             Columns `remedy`, `knob`, `value`, `train_loss`, `test_loss`, `weights_l2`, `equivalent_lambda` (NaN where
             there is none; of strengths of one a feature the mean), `nearest_lambda` and `difference`.
+
+        Example:
+            >>> import bayesreg as br
+            >>> train, test = br.simulate_weight_decay(seed=0)
+            >>> br.dropout(train, (0.2, 0.5), test=test).to_frame()[["remedy", "value", "test_loss"]].round(3)
+                remedy  value  test_loss
+            0  dropout    0.2       0.01
+            1  dropout    0.5       0.01
         """
         nothing = np.full(len(self.values), np.nan)
         equivalent = nothing if self.equivalent_lambda is None else self.equivalent_lambda

@@ -154,6 +154,13 @@ class TrainingRun:
 
         Raises:
             ValueError: If the data were not standardised, or the run is in original units already.
+
+        Example:
+            >>> import bayesreg as br
+            >>> data = br.load_diabetes().standardized()
+            >>> run = br.train(data, br.L2(0.01), finish=True).original_units()
+            >>> round(run.intercept, 2), run.weights.numpy().round(1).tolist()[:3]
+            (152.13, [-7.2, -234.5, 520.6])
         """
         if self.transform is None:
             raise ValueError(
