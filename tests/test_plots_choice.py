@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from pictures import assert_apart, lines
 
 import bayesreg as br
@@ -162,6 +162,24 @@ def test_cross_validation_of_a_strength_of_zero():
     ax = plots.plot_cross_validation(found)
     assert ax.get_xticklabels()[0].get_text() == "0"
     assert len(lines(ax, "held-out loss").get_xdata()) == 2
+
+
+def test_leave_one_out_alone_and_beside_the_folds_of_a_choice():
+    made = br.choose_lambda(rows(), "l2", ("cv", "loo"), STRENGTHS, folds=4)
+    single = made.leave_one_out
+    alone, both = plots.plot_cross_validation(single), plots.plot_cross_validation(made)
+    best = f"λ = {float(single.lambdas[single.best]):.3g}"
+    assert [text.get_text() for text in alone.texts] == [f"minimum, {best}", "leave-one-out"]
+    assert {f"leave-one-out, {best}", "4 folds", "leave-one-out"} <= {text.get_text() for text in both.texts}
+    for ax in (alone, both):
+        line = lines(ax, "leave-one-out loss")
+        np.testing.assert_array_equal(line.get_xydata(), np.column_stack([single.lambdas, single.loss]))
+        (bar,) = [one for one in ax.collections if isinstance(one, LineCollection)]
+        place, error = float(single.loss[single.best]), single.standard_error
+        np.testing.assert_allclose(bar.get_segments()[0][:, 1], [place - error, place + error], rtol=1e-12)
+        assert_apart(*ax.texts, ax.xaxis.label, ax.yaxis.label, ax._left_title)
+    with pytest.raises(ValueError, match="found must be a choice by 'cv', 'cv-1se' or 'loo', got one by evidence"):
+        plots.plot_cross_validation(chosen(Choice("evidence", 1.0)))
 
 
 # --- evidence

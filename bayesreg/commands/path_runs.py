@@ -211,8 +211,8 @@ def _choice_figures(choice: LambdaChoice) -> dict[str, Callable[[], Any]]:
     from bayesreg.plots import plot_cross_validation, plot_evidence, plot_losses, plot_path
 
     figures = {"path": lambda: plot_path(choice.path).figure, "losses": lambda: plot_losses(choice).figure}
-    if choice.cross_validation is not None:
-        figures["cross-validation"] = lambda: plot_cross_validation(choice.cross_validation).figure
+    if choice.cross_validation is not None or choice.leave_one_out is not None:
+        figures["cross-validation"] = lambda: plot_cross_validation(choice).figure
     if choice.evidence is not None:
         figures["evidence"] = lambda: plot_evidence(choice).figure
     return figures

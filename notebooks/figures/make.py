@@ -24,7 +24,7 @@ def path_with_posterior():
     data = br.load_diabetes().standardized()
     lasso = br.path(data, "l1", noise_scale=NOISE_SCALE)
     ends = lasso.lambdas.max(), lasso.lambdas.min()
-    posterior = br.posterior_path(data, "l1", np.geomspace(*ends, 40), noise_scale=NOISE_SCALE, draws=10_000)
+    posterior = br.posterior_path(data, "l1", np.geomspace(*ends, 40), noise_scale=NOISE_SCALE, draws=4000)
     figure, ax = plt.subplots(figsize=(9.0, 5.8), layout="constrained")
     br.plots.plot_path(lasso, posterior, ax, num_bands=3)
     return figure
@@ -38,18 +38,24 @@ def prior_and_penalty():
     return figure
 
 
+def epochs(data, penalty, start, number=30):
+    """The weights from a start on, after each of a number of epochs."""
+    ways = [br.train(data, penalty, epochs=0, start=(start, 0.0))]
+    for epoch in range(number):
+        last = (ways[-1].weights, ways[-1].intercept)
+        ways.append(br.train(data, penalty, 1, batch_size=50, learning_rate=0.02, seed=epoch, start=last))
+    return ways
+
+
 def training_to_the_map():
     """Gradient descent on two columns of the diabetes data, under an L2 and an L1 penalty, to the MAP."""
-    whole = br.load_diabetes().standardized()
+    whole = br.load_diabetes()
     columns = [whole.feature_names.index(name) for name in ("bmi", "s5")]
-    data = br.RegressionData(whole.features[:, columns], whole.target, ["bmi", "s5"], "progression")
-    figure, axes = plt.subplots(1, 2, figsize=(9.0, 5.9), layout="constrained")
+    data = br.RegressionData(whole.features[:, columns], whole.target, ["bmi", "s5"], "progression").standardized()
+    figure, axes = plt.subplots(1, 2, figsize=(9.0, 5.4), layout="constrained")
     for ax, kind, penalty in zip(axes, ("l2", "l1"), (br.L2(0.5), br.L1(0.3)), strict=True):
         fit = br.path(data, kind, [float(penalty.strength)])
-        ways = [
-            [br.train(data, penalty, epochs, 50, 0.025, start=(start, 0.0)) for epochs in range(25)]
-            for start in ([-0.4, 0.5], [0.9, 0.8], [0.6, -0.4])
-        ]
+        ways = [epochs(data, penalty, start) for start in ([-0.4, 0.5], [0.9, 0.8], [0.6, -0.4])]
         br.plots.plot_weight_plane(data, penalty, fit.weights[0], ways, ax)
     return figure
 
