@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any
 
@@ -48,6 +49,7 @@ from bayesreg.commands.options import (
     settings_from,
     whole,
 )
+from bayesreg.commands.report_command import report
 from bayesreg.commands.run_directory import environment, new_run
 from bayesreg.commands.settings import RunSettings, check_seed, parse_scale
 from bayesreg.engines import METHODS
@@ -110,8 +112,14 @@ def convert(
     convention: Annotated[str, typer.Option(help="Whose penalty it is, such as torch-mse-mean or sklearn-lasso.")] = "",
     l2: Annotated[float | None, option("--l2", "L2 strength, as typed in that convention.", number)] = None,
     l1: Annotated[float | None, option("--l1", "L1 strength, as typed in that convention.", number)] = None,
-    prior: Annotated[str, typer.Option(help="Instead of a penalty: gaussian or laplace.")] = "",
+    prior: Annotated[str, typer.Option(help="Instead of a penalty: gaussian, laplace or elasticnet.")] = "",
     prior_scale: Annotated[float | None, option("--prior-scale", "The scale of that prior.", number)] = None,
+    gaussian_scale: Annotated[
+        float | None, option("--gaussian-scale", "Of an elasticnet prior: its Gaussian factor's scale.", number)
+    ] = None,
+    laplace_scale: Annotated[
+        float | None, option("--laplace-scale", "Of an elasticnet prior: its Laplace factor's scale.", number)
+    ] = None,
     noise_scale: Annotated[float | None, option("--noise-scale", "Standard deviation of the noise.", number)] = None,
     rows: Annotated[int | None, option("--rows", "Number of rows.", whole)] = None,
     target_scale: Annotated[
@@ -128,7 +136,9 @@ def convert(
         "steps_per_epoch": steps_per_epoch,
     }
     strengths = {kind: value for kind, value in (("l2", l2), ("l1", l1)) if value is not None}
-    found, given, line = _translated(convention, strengths, prior, prior_scale, knowledge)
+    scales = {"prior_scale": prior_scale, "gaussian_scale": gaussian_scale, "laplace_scale": laplace_scale}
+    scales = {name: value for name, value in scales.items() if value is not None}
+    found, given, line = _translated(convention, strengths, prior, scales, knowledge)
     known = {name: value for name, value in knowledge.items() if value is not None}
     if not json:
         line += "".join(f", {FLAGS[name][2:]} {value:g}" for name, value in known.items())
@@ -157,11 +167,11 @@ def convert(
 
 
 def _translated(
-    convention: str, strengths: dict[str, float], prior: str, scale: float | None, knowledge: dict
+    convention: str, strengths: dict[str, float], prior: str, scales: dict[str, float], knowledge: dict
 ) -> tuple:
     from bayesreg.translation import translate_penalty, translate_prior
 
-    if bool(convention or strengths) == bool(prior or scale is not None):
+    if bool(convention or strengths) == bool(prior or scales):
         raise ValueError("give either --convention with --l2 or --l1, or --prior with --prior-scale")
     if convention or strengths:
         if not (convention and strengths):
@@ -169,9 +179,18 @@ def _translated(
         found = translate_penalty(strengths, convention, **knowledge)
         typed = ", ".join(f"{kind.upper()} strength {value:g}" for kind, value in strengths.items())
         return found, {"convention": convention, **strengths}, f"{typed} in {convention}"
-    if not (prior and scale is not None):
-        raise ValueError("a prior needs --prior and --prior-scale")
-    found = translate_prior(prior, scale, **knowledge)
+    if prior == "elasticnet":
+        if set(scales) != {"gaussian_scale", "laplace_scale"}:
+            raise ValueError("an elasticnet prior needs --gaussian-scale and --laplace-scale, and no --prior-scale")
+        found = translate_prior({name.removesuffix("_scale"): value for name, value in scales.items()}, **knowledge)
+        words = (
+            f"elasticnet prior, Gaussian scale {scales['gaussian_scale']:g}, Laplace scale {scales['laplace_scale']:g}"
+        )
+        return found, {"prior": prior, **scales}, words
+    if not prior or set(scales) != {"prior_scale"}:
+        raise ValueError("a prior needs --prior and --prior-scale (--prior elasticnet: two scales)")
+    scale = scales["prior_scale"]
+    found = translate_prior({prior: scale}, **knowledge)
     return found, {"prior": prior, "scale": scale}, f"{prior} prior of scale {scale:g}"
 
 
@@ -260,23 +279,25 @@ def compare(
     noise_scale: Noise = None,
     intercept: Intercept = None,
     seed: Seed = None,
+    out: Annotated[str | None, typer.Option(help="A folder to write, with a report.")] = None,
+    force: Force = False,
     progress: Progress = True,
     json: Json = False,
 ) -> None:
     """Certify that the penalised fit is the MAP: every route to it, each judged against its own tolerance."""
-    settings = _settings(ctx)
-    with show.Stages(progress)("comparing") as tell:
-        from bayesreg.comparison import compare as compare_routes
+    settings, stages = _settings(ctx), show.Stages(progress)
+    # A TOML file's folder is that of its run: a comparison is written where a folder is asked for here.
+    with nullcontext() if out is None else new_run(out, force=force) as written:
+        from bayesreg.commands.runs import run_comparison
 
-        rows = settings.load_data(progress)
-        scaled = rows.standardized() if settings.standardize else rows
-        found = compare_routes(settings.model(), scaled, seed=settings.seed, progress=tell)
+        found = run_comparison(settings, written, stages)
     if json:
         print_json({"command": "compare", "settings": settings.to_dict(), **found.to_dict()})
     else:
-        out = show.console()
-        show.show_comparison(out, found)
-        show.explain_comparison(out, found)
+        show.show_comparison(show.console(), found)
+        show.explain_comparison(show.console(), found)
+        if out is not None:
+            show.label(show.console(), "Written", out, whole=True)
     finish(found.passed)
 
 
@@ -307,6 +328,7 @@ def demo(
 
 app.command()(path_commands.path)
 app.command()(path_commands.choose)
+app.command()(report)
 
 
 def _settings(ctx: typer.Context) -> RunSettings:

@@ -138,7 +138,7 @@ class EvidenceSpectrum:
         rounding = float(share * size) ** 2
 
         def tensor(array: np.ndarray) -> torch.Tensor:
-            return torch.tensor(array, dtype=torch.float64, device=device)
+            return torch.from_numpy(np.array(array, dtype=np.float64)).to(device)
 
         return cls(
             tensor(values), tensor(basis), tensor(projections), residual, rounding, smallest if blind else 0.0,

@@ -11,6 +11,7 @@ import numpy as np
 from bayesreg.computing.arrays import as_float64, read_only
 from bayesreg.computing.row_sums import RowSums, factor_of_rows, sum_up
 from bayesreg.computing.square_roots import is_ill_conditioned, square_root, triangle
+from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
 from bayesreg.standardization import Standardization
 
@@ -74,6 +75,7 @@ class Moments:
             raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")
 
     @classmethod
+    @one_thread()
     def from_data(cls, data: RegressionData) -> Moments:
         """Sum up rows at hand, and keep a QR factor of them where the second moments alone lose too many digits.
 

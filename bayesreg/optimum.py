@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.linalg
 
+from bayesreg.computing.threads import threads_for
+
 if TYPE_CHECKING:
     from bayesreg.moments import Moments
     from bayesreg.penalties import Penalty
@@ -59,7 +61,8 @@ def _least_squares(moments: Moments, l2: np.ndarray, centre: np.ndarray) -> np.n
     lengths = np.linalg.norm(columns, axis=0)
     lengths = np.where(lengths > 0.0, lengths, 1.0)
     target = np.concatenate([root[:, -1] - root[:, :-1] @ centre, np.zeros(l2.size)])
-    return np.linalg.lstsq(columns / lengths, target, rcond=None)[0] / lengths
+    with threads_for(len(lengths)):
+        return np.linalg.lstsq(columns / lengths, target, rcond=None)[0] / lengths
 
 
 def _interior_point(hessian: np.ndarray, linear: np.ndarray, bounds: np.ndarray) -> np.ndarray:

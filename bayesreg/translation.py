@@ -112,40 +112,41 @@ def translate_penalty(strengths: Mapping[str, float], convention: str, **knowled
     return Translation(scales, needs, _entries(strengths, entry), _refused())
 
 
-def translate_prior(prior: str, scale: float, **knowledge: Any) -> Translation:
-    """Translate a prior with a known scale.
+def translate_prior(scales: Mapping[str, float], **knowledge: Any) -> Translation:
+    """Translate a prior with known scales.
 
     Args:
-        prior: "gaussian" or "laplace".
-        scale: Its scale: the standard deviation t, or the mean absolute value b.
+        scales: Scales by "gaussian" (the standard deviation t), "laplace" (the mean absolute value b) or both: the
+            elastic net's prior, the product of the two densities, normalised.
         **knowledge: Any of `bayesreg.objectives.KNOWLEDGE`; None counts as not known.
 
     Returns:
         The translation.
 
     Raises:
-        ValueError: Another prior, or a scale that is not positive and finite.
+        ValueError: No prior or another one, or a scale that is not positive and finite.
 
     Example:
-        >>> translate_prior("gaussian", 0.5, noise_scale=1.0).entries[0].needs
+        >>> translate_prior({"gaussian": 0.5}, noise_scale=1.0).entries[0].needs
         ('num_rows',)
     """
-    if prior not in PENALTY_OF:
-        raise ValueError(f"prior must be one of {', '.join(PENALTY_OF)}, got {prior!r}")
-    if isinstance(scale, (str, bool)) or not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"prior_scale must be a positive finite number, got {scale!r}")
+    unknown = sorted(set(scales) - set(PENALTY_OF))
+    if unknown or not scales:
+        raise ValueError(f"prior must be one of {', '.join(PENALTY_OF)}, got {unknown[0] if unknown else None!r}")
+    for prior, scale in scales.items():
+        if isinstance(scale, (str, bool)) or not (math.isfinite(scale) and scale > 0):
+            name = "prior_scale" if len(scales) == 1 else f"{prior}_scale"
+            raise ValueError(f"{name} must be a positive finite number, got {scale!r}")
     Factor().at("a translation", **knowledge)  # checks all that is given, needed or not
-    kind = PENALTY_OF[prior]
+    kinds = {PENALTY_OF[prior]: scale for prior, scale in scales.items()}
 
     def entry(row: Convention) -> Entry:
-        missing = _missing([prior_factor(kind, row.name)], knowledge)
-        return (
-            Entry(row, needs=missing)
-            if missing
-            else Entry(row, {kind: strength_from_scale(kind, scale, row.name, **knowledge)})
-        )
+        missing = _missing((prior_factor(kind, row.name) for kind in kinds), knowledge)
+        if missing:
+            return Entry(row, needs=missing)
+        return Entry(row, {k: strength_from_scale(k, scale, row.name, **knowledge) for k, scale in kinds.items()})
 
-    return Translation({prior: scale}, (), _entries([kind], entry), _refused())
+    return Translation(dict(scales), (), _entries(kinds, entry), _refused())
 
 
 def _entries(kinds: Any, entry: Any) -> tuple[Entry, ...]:

@@ -32,6 +32,17 @@ def no_synchronisation():
 
 
 @pytest.fixture
+def without_reports(monkeypatch):
+    """For tests of other things: a run's report is an empty page, which takes no time."""
+
+    def write_nothing(folder, *_, **__):
+        for name in ("report.html", "explorer.json"):
+            (folder / name).write_text("")
+
+    monkeypatch.setattr("bayesreg.report.write.write_report", write_nothing)
+
+
+@pytest.fixture
 def nothing_else_changes(monkeypatch):
     """For pictures: no window, no setting, and no figure beyond those that are closed here, each of which is drawn."""
     import matplotlib

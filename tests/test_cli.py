@@ -21,6 +21,7 @@ from commands import assert_refused, call, call_json, left_behind
 import bayesreg as br
 from bayesreg.commands import console
 
+pytestmark = pytest.mark.usefixtures("without_reports")
 CONVERT = ["convert", "--convention", "torch-mse-mean", "--l2", "3", "--noise-scale", "0.01", "--rows", "20"]
 
 
@@ -58,6 +59,16 @@ def test_convert_starts_at_a_prior_too():
     rows = {row["convention"]: row for row in found["conventions"]}
     assert rows["sklearn-lasso"]["strengths"]["l1"] == pytest.approx(0.49 / (442 * 0.25), rel=1e-14)
     assert found["needs"] == [] and found["prior"] == [{"kind": "laplace", "scale": 0.25}]
+
+
+def test_convert_starts_at_a_product_of_priors():
+    given = ("convert", "--prior", "elasticnet", "--noise-scale", 1, "--rows", 50)
+    found = call_json(*given, "--gaussian-scale", 0.5, "--laplace-scale", 0.2)
+    typed = {entry["convention"]: entry["typed"] for entry in found["conventions"]}
+    assert typed["sklearn-elasticnet"] == pytest.approx({"alpha": 0.08 + 0.1, "l1_ratio": 0.1 / 0.18})
+    assert {row["kind"]: row["scale"] for row in found["prior"]} == {"gaussian": 0.5, "laplace": 0.2}
+    assert_refused(call(*given, "--gaussian-scale", 0.5), "--laplace-scale")
+    assert_refused(call(*given, "--prior-scale", 0.5), "--gaussian-scale")
 
 
 def test_convert_says_which_flag_names_the_prior():
@@ -192,7 +203,8 @@ def test_run_writes_draws_summaries_figures_settings_and_a_manifest(table, tmp_p
     rows = br.read_table(table, target="price")
     joined = np.ascontiguousarray(rows.features).tobytes() + rows.target.tobytes()
     assert manifest["data"]["sha256"] == hashlib.sha256(joined).hexdigest()
-    assert set(manifest["seconds"]) == {"reading the data", "sampling", "writing"}
+    assert set(manifest["seconds"]) == {"reading the data", "sampling", "writing", "report"}
+    assert {"report.html", "explorer.json"} <= set(manifest["files"]) and "missing_report" not in manifest
     pngs = {path.stem for path in (out / "figures").iterdir() if path.read_bytes().startswith(b"\x89PNG")}
     assert pngs == {"intervals", "rank", "forest", "posterior_predictive"} and not plt.get_fignums()
     posterior = br.Posterior.load(out / "posterior.nc")

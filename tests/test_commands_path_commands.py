@@ -15,6 +15,8 @@ from commands import assert_refused, call, call_json, left_behind
 import bayesreg as br
 from bayesreg.selection.choosing import Choice, LambdaChoice
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 def houses(seed, num_rows=30):
     generator = np.random.default_rng(seed)
@@ -40,8 +42,8 @@ def written(folder):
 
 
 def assert_complete(folder, *names):
-    """Check that a run's folder has these files beside the manifest and the settings, and lists them all."""
-    expected = sorted([*names, "manifest.json", "settings.toml"])
+    """Check that a run's folder has these files, the report, the manifest and the settings, and lists them all."""
+    expected = sorted([*names, "manifest.json", "settings.toml", "report.html", "explorer.json"])
     assert written(folder)["files"] == expected
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == expected
     for name in names:
@@ -77,7 +79,7 @@ def test_path_writes_tables_in_both_units_a_figure_and_a_manifest(kind, table, t
     assert list(manifest)[2:5] == ["command", "data", "settings"] and manifest["command"] == "path"
     assert manifest["passed"] and manifest["noise_scale"] == 0.5 and manifest["largest_relative_gap"] < 1e-10
     assert manifest["data"]["rows"] == 30 and len(manifest["data"]["sha256"]) == 64
-    assert set(manifest["seconds"]) == {"reading the data", "fitting", "writing"}
+    assert set(manifest["seconds"]) == {"reading the data", "fitting", "writing", "report"}
     lines = result.stdout.splitlines()
     assert " ".join(lines[0].split()).endswith("100 fits to 30 rows of 3 features")
     assert (

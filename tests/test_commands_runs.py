@@ -52,6 +52,7 @@ def test_it_writes_what_it_says(demo):
         f"summary-{kind}-{units}.csv" for kind in ("gaussian", "laplace") for units in ("original", "standardized")
     }
     assert tables | {"comparison.json", "posterior-gaussian.nc", "posterior-laplace.nc"} <= set(manifest["files"])
+    assert {"report.html", "explorer.json"} <= set(manifest["files"]) and "missing_report" not in manifest
     assert {"figures/intervals-gaussian.png", "figures/map-against-fit-laplace.png"} <= set(manifest["files"])
     assert "figures/rank-laplace.png" not in manifest["files"]  # independent draws have no chain to diagnose
     assert all(

@@ -7,7 +7,10 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOKS = ["01_weight_decay"]
+NOTEBOOKS = [
+    "01_weight_decay", "02_priors_are_penalties", "03_beyond_the_mode", "04_choosing_lambda", "05_sparsity",
+    "06_other_remedies", "07_scale",
+]  # fmt: skip
 
 
 def test_every_notebook_is_listed():

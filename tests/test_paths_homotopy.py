@@ -33,6 +33,18 @@ def test_the_path_is_that_of_scikit_learn():
     np.testing.assert_allclose(weights, expected, atol=1e-8)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_columns_leave_whatever_the_units(unit):
+    gram, correlation, *_ = problem(1, n=20, d=18)
+    lambdas = np.abs(correlation).max() * np.geomspace(1.0, 1e-3, 40)
+    expected, done = follow(gram, correlation, lambdas, 18)
+    assert done == 40
+    assert ((expected[:-1] != 0) & (expected[1:] == 0)).any()  # a column does leave
+    weights, done = follow(gram * unit**2, correlation * unit**2, lambdas * unit**2, 18)
+    assert done == 40
+    np.testing.assert_allclose(weights, expected, atol=1e-9)
+
+
 @pytest.mark.parametrize("jumps", [False, True])
 def test_knots_and_exchanges_meet_the_conditions_of_optimality(monkeypatch, jumps):
     monkeypatch.setattr(bayesreg.paths.homotopy, "_LARGE_SET", 1 if jumps else 10**9)
@@ -103,18 +115,21 @@ def test_elastic_net_meets_its_conditions():
 
 
 def linear_functions(gram, correlation, active, signs):
-    """N, D, p and q by solving anew."""
+    """N and p in one vector, -D and q in the other, by solving anew."""
     own = gram[np.ix_(active, active)]
     constant, slope = np.linalg.solve(own, correlation[active]), np.linalg.solve(own, signs)
-    return constant, slope, correlation - gram[:, active] @ constant, gram[:, active] @ slope
+    functions = np.stack([correlation - gram[:, active] @ constant, gram[:, active] @ slope])
+    functions[:, active] = constant, -slope
+    return functions
 
 
 def assert_state(state, gram, correlation):
     k = state.size
-    expected = linear_functions(gram, correlation, state.active[:k], state.signs[:k])
-    for found, wanted in zip((state.constant[:k], state.slope[:k], state.p, state.q), expected, strict=True):
+    expected = linear_functions(gram, correlation, state.active[:k], state.signs[state.active[:k]])
+    for found, wanted in zip(state.functions, expected, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-9 * np.abs(wanted).max())
     assert not state.outside[state.active[:k]].any()
+    assert np.flatnonzero(state.signs).tolist() == sorted(state.active[:k])
 
 
 def test_columns_enter_and_leave_singly_and_together():

@@ -213,6 +213,12 @@ def test_original_units(diabetes):
         br.path(raw, "l1").original_units()
 
 
+def test_a_feature_may_be_called_as_another_column():
+    data = br.RegressionData(np.eye(4)[:, :2], [1.0, 2.0, 0.0, 0.0], feature_names=["loss", "b"])
+    frame = br.path(data, "l2", [0.1]).to_frame()
+    assert frame.columns.is_unique and list(frame.columns[-2:]) == ["weights[loss]", "b"]
+
+
 def test_the_table(diabetes):
     frame = br.path(diabetes, "l1", [0.1, 0.01]).to_frame()
     assert list(frame.columns[:5]) == ["lambda", "loss", "num_nonzero", "relative_gap", "intercept"]

@@ -124,3 +124,30 @@ def test_no_global_state_is_touched_and_no_tensor_made_carelessly(data, kind, st
     br.posterior_path(data, kind, prior_scales=[0.02, 1.0], noise_scale=LEARNED, draws=400, within=0.1)
     br.posterior_path(data, kind, prior_scales=[0.02, 1.0], noise_scale=0.5, draws=400, within=0.1)
     assert torch.equal(before, torch.get_rng_state()) and torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("kind", ["l2", "l1"])
+def test_original_units_are_those_of_draws_in_them(kind):
+    random = np.random.default_rng(3)
+    raw = br.RegressionData(
+        random.standard_normal((60, 2)) * [10.0, 0.01] + 5.0, 3.0 + 100.0 * random.standard_normal(60)
+    )
+    data = raw.standardized()
+    path = br.posterior_path(data, kind, [0.1], noise_scale=0.8, within=[0.1, 0.2], num_density_points=9)
+    original = path.original_units()
+    factors = torch.from_numpy(data.transform.target_scale / data.transform.feature_scales)
+    for name in ("mean", "median", "sd", "lower", "upper", "mode"):
+        np.testing.assert_allclose(getattr(original, name)[0], getattr(path, name)[0] * factors, rtol=1e-14)
+    np.testing.assert_allclose(original.within, path.within * factors, rtol=1e-14)
+    area = [torch.trapezoid(one.density, one.density_at) for one in (path, original)]
+    assert torch.allclose(*area) and torch.equal(original.probability_near_zero, path.probability_near_zero)
+    prior = {"l2": br.GaussianPrior, "l1": br.LaplacePrior}[kind](float(path.prior_scales[0]))
+    posterior = br.sample(br.LinearRegression(prior, 0.8), data, seed=1).original_units()
+    draws = posterior.draws["weights"].flatten(0, 1)
+    error = draws.std(0) / len(draws) ** 0.5 + (original.mcse_mean[0] if kind == "l1" else 0.0)
+    assert ((draws.mean(0) - original.mean[0]).abs() < 4.5 * error).all()
+    with pytest.raises(ValueError, match="original rows"):
+        original.original_units()
+    fits = br.path(data, kind, noise_scale=0.8)
+    with pytest.raises(ValueError, match="units of the path"):
+        br.plots.plot_path(fits, original)

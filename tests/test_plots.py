@@ -202,16 +202,16 @@ def test_map_against_fit_says_how_far_apart_they_are():
     mode, fit = np.array([0.0, 1.0, -2.0, 0.0]), np.array([0.0, 1.0, -2.25, 1e-3])
     ax = plots.plot_map_against_fit(mode, fit)
     np.testing.assert_array_equal(ax.lines[1].get_xydata(), np.column_stack([mode, fit]))
-    words = [text.get_text() for text in ax.texts]
-    assert words[-1] == "largest difference 0.25 (w2)\n1 of 4 exactly 0 in both"
-    assert sorted(words[:-1]) == ["w0, w3", "w1", "w2"]  # points that touch share a label
+    title = ax.get_title(loc="left").splitlines()
+    assert title[1:] == ["largest difference 0.25 (w2)", "1 of 4 exactly 0 in both"]
+    assert sorted(text.get_text() for text in ax.texts) == ["w0, w3", "w1", "w2"]  # points that touch share a label
 
 
 def test_names_beside_near_points_keep_apart():
     mode = np.array([0.0, 0.021, 0.042, 0.063, 0.084, 1.0])
     ax = plots.plot_map_against_fit(mode, mode)
     ax.figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in ax.texts[:-1]]
+    boxes = [text.get_window_extent() for text in ax.texts]
     assert len(boxes) == 6
     assert not any(box.overlaps(other) for box, other in itertools.combinations(boxes, 2))
 
@@ -222,7 +222,7 @@ def test_a_label_that_many_points_share_stays_inside():
     ax = plots.plot_map_against_fit(mode, mode)
     ax.figure.canvas.draw()
     assert any(text.get_text().endswith("…") for text in ax.texts)
-    for text in ax.texts[:-1]:
+    for text in ax.texts:
         box = text.get_window_extent()
         assert ax.bbox.contains(box.x0, box.y0) and ax.bbox.contains(box.x1, box.y1)
 
@@ -233,9 +233,8 @@ def test_map_against_fit_takes_results():
     zeros = int((mode.weights == 0).sum())
     assert 0 < zeros < 20
     ax = plots.plot_map_against_fit(mode, mode)
-    assert [text.get_text() for text in ax.texts] == [
-        f"largest difference 0 (feature [mg/l] 0)\n{zeros} of 20 exactly 0 in both"
-    ]
+    words = ["largest difference 0 (feature [mg/l] 0)", f"{zeros} of 20 exactly 0 in both"]
+    assert ax.get_title(loc="left").splitlines()[1:] == words
     assert ax.get_xlabel() == "weight of the MAP (standard units)"
     original = mode.original_units()
     assert plots.plot_map_against_fit(original, original.weights).get_xlabel() == "weight of the MAP"
@@ -271,8 +270,8 @@ def test_the_penalty_is_the_density_upside_down(prior):
     # Two roads to the same curve: the dictionary's lambda, and the logarithm of the density.
     np.testing.assert_allclose(np.interp(dots.get_xdata(), *line.get_data()), dots.get_ydata(), rtol=1e-9, atol=1e-15)
     assert dots.get_ydata().max() > 1e-4
-    terms = {"gaussian": ["λ = s²/(n t²)"], "laplace": ["λ = s²/(n b)"]}
-    for term in terms.get(prior.kind, ["λ₂ = s²/(n t²)", "λ₁ = s²/(n b)"]):
+    terms = {"gaussian": ["λ = s²/(nt²)"], "laplace": ["λ = s²/(nb)"]}
+    for term in terms.get(prior.kind, ["λ₂ = s²/(nt²)", "λ₁ = s²/(nb)"]):
         assert term in right.get_title(loc="left")
 
 
@@ -378,8 +377,10 @@ def test_diagnostics(posterior, names):
     panels = [axes for axes in figures[names[0]].axes if axes.has_data()]
     assert len(panels) == min(12, posterior.data.num_features + 2)
     d = posterior.data.num_features
-    label = figures["forest"].axes[-1].get_xlabel()
-    assert label.startswith("the 40 weights farthest from 0: mean" if d > 40 else "weight: mean, 50%")
+    which = "the 40 weights farthest from 0" if d > 40 else "each weight"
+    title = f"Posterior of {which}: mean, 50% and 90% equal-tailed interval"
+    assert figures["forest"].get_suptitle() == title
+    assert figures["forest"].axes[-1].get_xlabel().startswith(f"weight ({'sd of ' * bool(posterior.transform)}")
     beside, intervals = figures["forest"].axes
     assert not beside.axison and intervals.get_ylim()[0] < intervals.dataLim.y0 - 0.4
     texts = {text.get_text() for axes in figures["forest"].axes for text in axes.texts}
@@ -402,7 +403,7 @@ def test_diagnostics(posterior, names):
         assert "predicted by 50 draws" in axes.get_title()
         black = [line for line in axes.lines if matplotlib.colors.to_hex(line.get_color()) == "#000000"]
         seen = np.ptp(np.concatenate([line.get_ydata() for line in black]))
-        assert seen > 0 and ("densities" in axes.get_title()) == (
+        assert seen > 0 and ("Densities" in axes.get_title()) == (
             np.ptp(posterior.data.target) > 1e-6 and posterior.data.num_rows >= 20
         )
 

@@ -148,7 +148,7 @@ def test_cross_validation_with_its_band_and_both_rules():
     strengths = [float(found.lambdas[index]) for index in (found.one_standard_error, found.best)]
     assert strengths[0] > strengths[1]
     words = [f"one standard error, λ = {strengths[0]:.3g}", f"minimum, λ = {strengths[1]:.3g}"]
-    assert [text.get_text() for text in ax.texts] == [*words, "mean of 4 folds", "smallest + s.e."]
+    assert [text.get_text() for text in ax.texts] == [*words, "4 folds", "smallest + s.e."]
     assert dotted(ax) == sorted(strengths)
     (bound,) = {line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--"}
     assert bound == float(found.loss[found.best] + found.standard_error[found.best])
@@ -176,7 +176,7 @@ def test_evidence_of_a_ridge_path():
     )
     best = float(path.lambdas[path.log_evidence.argmax()])
     assert [text.get_text() for text in ax.texts] == [f"maximum, λ = {best:.3g}"] and dotted(ax) == [best]
-    assert ax.get_ylabel() == "log evidence, relative to its maximum (nats)" and ax.get_legend() is None
+    assert ax.get_ylabel() == "log evidence, less its maximum (nats)" and ax.get_legend() is None
     with pytest.raises(ValueError, match="log_evidence is known for kind='l2', got kind='l1'"):
         plots.plot_evidence(br.path(rows(), "l1", STRENGTHS))
 

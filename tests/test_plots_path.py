@@ -13,7 +13,7 @@ from pictures import assert_apart, lines
 import bayesreg as br
 from bayesreg import plots
 from bayesreg.plots.lambda_axis import DIRECTION
-from bayesreg.plots.parts import OKABE_ITO
+from bayesreg.plots.parts import OKABE_ITO, ink
 
 pytestmark = pytest.mark.usefixtures("nothing_else_changes")
 
@@ -36,7 +36,7 @@ def posterior_of(path, lambdas, noise_scale=None, num_features=None):
     mean = torch.linspace(-1.0, 1.0, len(scales) * d).double().reshape(len(scales), d)
     found = {"prior_scales": scales, "lambdas": lambdas, "mean": mean, "lower": mean - 0.25, "upper": mean + 0.5}
     names = path.feature_names if num_features is None else tuple(f"w{j}" for j in range(d))
-    return SimpleNamespace(kind=path.kind, interval=0.8, feature_names=names, **found)
+    return SimpleNamespace(kind=path.kind, transform=path.transform, interval=0.8, feature_names=names, **found)
 
 
 def tops(ax):
@@ -60,7 +60,8 @@ def test_every_weight_along_the_axis_with_its_name_at_its_end(kind):
         zip(path.feature_names, path.weights.numpy()[0], strict=True)
     )
     colors = {text.get_text(): text.get_color() for text in ax.texts}
-    assert all(lines(ax, name).get_color() == color for name, color in colors.items())
+    for name, color in colors.items():
+        np.testing.assert_array_equal(ink(lines(ax, name).get_color()), color)
     styles = {(line.get_color(), line.get_linestyle()) for line in ax.lines if line.get_label() in path.feature_names}
     assert len(styles) == 10 and {color for color, _ in styles} == set(OKABE_ITO)
     assert ax.get_xscale() == "log" and ax.xaxis_inverted() and ax.get_xlabel() == DIRECTION
@@ -109,7 +110,7 @@ def test_on_top_stand_the_prior_scale_and_the_number_of_weights(kind):
     assert len(counts) >= 3 and len(set(counts.values())) > 1
     for strength, words in counts.items():
         (index,) = np.flatnonzero(path.lambdas == strength)
-        assert words == f"{float(expected[index]):.3g}"
+        assert words == (f"{expected[index]:.0f}" if expected[index] >= 10 else f"{float(expected[index]):.2g}")
 
 
 def test_without_a_noise_scale_there_is_no_prior_scale():
@@ -142,8 +143,10 @@ def test_bands_of_the_largest_weights_as_far_as_the_path_goes(kind):
         assert max(place for place, _ in corners) == 0.5
         expected = np.column_stack([posterior.lambdas, posterior.mean[:, j]])[[0, 3, 2]]
         np.testing.assert_array_equal(mean.get_xydata(), expected)
-    words = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert words == ["MAP", "posterior mean", "80% equal-tailed interval"]
+    title = " ".join(ax.get_title(loc="left").split())
+    assert title == (
+        f"MAP of each weight along the {kind} path, posterior mean (dotted) and 80% equal-tailed interval (band)"
+    )
     # On top the scales of the posterior that is shown.
     (label, scales), _ = tops(ax).items()
     assert label.endswith("s = 2")

@@ -38,7 +38,8 @@ def test_training_shows_the_history(penalty, test, words):
         "mean of (y − ŷ)²" if penalty is not None and penalty.convention == "torch-mse-mean" else "mean of (y − ŷ)²/2"
     )
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", loss)
-    assert ax.get_title(loc="left") == ("no penalty" if penalty is None else repr(penalty))
+    title = "Loss in training, " + ("no penalty" if penalty is None else repr(penalty))
+    assert ax.get_title(loc="left").split() == title.split()
 
 
 def test_training_names_a_sum_and_draws_where_it_is_told():
@@ -79,7 +80,7 @@ def test_each_lambda_has_the_excess_of_its_objective(kind, intercept):
     ends = {text.get_text(): text.xy[1] for text in ax.texts}
     assert ends == {f"λ = {s:g}": line.get_ydata()[-1] for s, line in zip(STRENGTHS, ax.lines, strict=True)}
     assert ax.get_yscale() == "log" and ax.get_xlabel() == "epoch" and ax.get_ylabel() == "objective above its minimum"
-    assert ax.get_title(loc="left") == "objective: mean of (y − ŷ)²/2, and the penalty"
+    assert ax.get_title(loc="left") == "Training, above the optimum of: mean of (y − ŷ)²/2 + penalty"
     assert_apart(*ax.texts, ax.xaxis.label, ax.yaxis.label)
     # The lightness follows the strength.
     lightness = [float(np.dot(line.get_color()[:3], [0.299, 0.587, 0.114])) for line in ax.lines]
@@ -96,7 +97,7 @@ def test_another_convention_and_optima_as_bare_weights():
     least = objective(run, path.weights[0].numpy(), float(path.intercepts[0]))
     np.testing.assert_allclose(ax.lines[0].get_ydata(), run.history["train_objective"] - least, rtol=1e-9)
     assert [text.get_text() for text in ax.texts] == ["λ = 0.4"]
-    assert ax.get_title(loc="left") == "objective: mean of (y − ŷ)², and the penalty"
+    assert ax.get_title(loc="left") == "Training, above the optimum of: mean of (y − ŷ)² + penalty"
 
 
 def test_the_seeds_of_a_training_path_share_the_colour_of_their_lambda():

@@ -9,10 +9,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from benchmarks import render
 from typer.testing import CliRunner
 
+import bayesreg as br
 from bayesreg.cli import app
 from bayesreg.commands.settings import RunSettings
 from bayesreg.objectives import CONVENTIONS
@@ -38,7 +41,7 @@ def test_every_block_is_one_of_those_tested_here():
     languages = re.findall(r"^```(\w*)$", README, re.MULTILINE)
     assert set(languages[::2]) == {"bash", "python", "text", "toml"} and set(languages[1::2]) == {""}
     lines = [line for block in blocks("bash") for line in block.splitlines()]
-    assert sorted(lines) == sorted(commands("python3 ") + commands("bayesreg "))
+    assert sorted(lines) == sorted(commands("python3 ") + commands("bayesreg ") + ["source .venv/bin/activate"])
 
 
 def test_the_two_single_commands_make_an_environment_from_nothing_but_this_folder():
@@ -79,15 +82,37 @@ def test_the_python_prints_what_stands_below_it(code, output, tmp_path):
 def test_the_command_lines_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiment.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    random = np.random.default_rng(0)
+    houses = pd.DataFrame(random.normal(size=(60, 3)), columns=["area", "rooms", "age"])
+    houses.assign(price=2.0 * houses["area"] + random.normal(size=60)).to_csv("houses.csv", index=False)
     for command in commands("bayesreg "):
         result = CliRunner().invoke(app, shlex.split(command)[1:])
         assert result.exit_code == 0, (command, result.stdout, result.stderr, result.exception)
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["choice", "experiment", "first", "path"]
+    folders = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert folders == {"choice", "experiment", "first", "houses", "path"}
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_the_toml_is_valid(text):
     assert RunSettings.from_mapping(tomllib.loads(text)).model().prior.scale_is_learned
+
+
+def test_who_comes_from_elsewhere_finds_the_same_penalty():
+    rows = [
+        [cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in README.splitlines() if "| `br." in line
+    ]
+    found = [eval(ours, {"__builtins__": {}}, {"br": br}) for *_, ours in rows]  # the README's own text
+    assert [typed for _, typed, _ in rows] == [
+        "lambd = 3", "SGD(weight_decay=3)` on `nn.MSELoss()", "Adam(weight_decay=3)`, full batch", "Ridge(alpha=3)",
+        "Lasso(alpha=0.1)", "ElasticNet(alpha=0.1, l1_ratio=0.3)", "lambda = 0.1, alpha = 1, standardize = FALSE",
+        "regularizers.L2(0.1)` with `mse", "prior = normal(0, 2.5)`, `autoscale = FALSE",
+        "prior = laplace(0, 0.5)`, `autoscale = FALSE",
+    ]  # fmt: skip
+    # As objectives RSS/2n + l1 |w|_1 + l2 |w|^2/2 of 20 rows, by hand.
+    canonical = [penalty.to("mean-half-squared", num_rows=20, target_scale=3.0) for penalty in found[:8]]
+    expected = [(0, 3), (0, 3 / 2), (0, 3 / 2), (0, 3 / 20), (0.1, 0), (0.03, 0.07), (0.1, 0), (0, 0.1)]
+    np.testing.assert_allclose([(penalty.l1, penalty.l2) for penalty in canonical], expected, rtol=1e-12)
+    assert list(map(repr, found[8:])) == ["GaussianPrior(scale=2.5)", "LaplacePrior(scale=0.5)"]
 
 
 def table_rows():
@@ -104,7 +129,7 @@ def value(formula):
 @pytest.mark.parametrize(("prior", "column"), [("gaussian", 1), ("laplace", 2)])
 def test_the_table_is_the_dictionary(prior, column):
     expected = {
-        entry.convention.name: sum(entry.strengths.values()) for entry in translate_prior(prior, 0.2, **KNOWN).entries
+        entry.convention.name: sum(entry.strengths.values()) for entry in translate_prior({prior: 0.2}, **KNOWN).entries
     }
     kind = {"gaussian": "l2", "laplace": "l1"}[prior]
     found = {

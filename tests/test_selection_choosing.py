@@ -10,6 +10,7 @@ from scipy.integrate import quad
 from scipy.special import log_ndtr
 
 import bayesreg as br
+import bayesreg.selection.strength_evidence
 from bayesreg.selection.strength_evidence import gaussian_evidence, laplace_evidence
 
 
@@ -253,10 +254,24 @@ def test_the_learned_lambda_of_l1_is_that_of_a_laplace_prior(split):
     assert choice.choices[0].strength == pytest.approx(np.median(0.49 / (split[0].num_rows * scales)), rel=1e-12)
 
 
-def test_the_standard_error_of_the_laplace_evidence_is_that_of_repeated_draws():
+def test_the_standard_errors_of_the_laplace_evidence_are_those_of_repeated_draws(monkeypatch):
     moments, lambdas = br.Moments.from_data(one_feature(slope=1.0)), np.geomspace(1.0, 0.005, 3)
-    tables = [laplace_evidence(moments, lambdas, 1.0, True, seed, False).table for seed in range(12)]
-    spread = np.std([table["log_evidence"][0] for table in tables], ddof=1)
-    claimed = np.mean([table["standard_error"][0] for table in tables])
+    evidence, offs = bayesreg.selection.strength_evidence._evidence, []
+    monkeypatch.setattr(
+        bayesreg.selection.strength_evidence, "_evidence", lambda *of: offs.append(of[-1]) or evidence(*of)
+    )
+    found = [laplace_evidence(moments, lambdas, 1.0, True, seed, False) for seed in range(12)]
+    spread = np.std([one.table["log_evidence"][0] for one in found], ddof=1)
+    claimed = np.mean([one.table["standard_error"][0] for one in found])
     # A standard deviation of 12 is within a factor of 2 either way with probability 0.998.
     assert 0.5 < spread / claimed < 2.0
+    places = np.log([one.strength for one in found])  # to a step of the grid on which they are looked for
+    step = np.log(200.0) / (bayesreg.selection.strength_evidence._DENSE - 1)
+    assert 0.5 < np.std(places, ddof=1) / np.hypot(np.mean(offs), step / np.sqrt(12.0)) < 2.0
+
+
+def test_the_evidence_of_more_features_than_rows_has_its_maximum_on_the_axis():
+    train, _ = br.simulate_weight_decay(seed=0)
+    choice = br.choose_lambda(train, "l2", "evidence", noise_scale=0.01)
+    # The prior that made the weights, of scale 0.01, is lambda = 0.05.
+    assert 2.0 * float(choice.path.lambdas.min()) < choice.choices[0].lower < 0.05 < choice.choices[0].upper < 0.5

@@ -55,6 +55,30 @@ def test_the_sums_of_many_folds_are_made_when_needed(monkeypatch, diabetes):
     np.testing.assert_allclose(br.cross_validate(diabetes, "l1", lambdas, folds=20).fold_losses, held, rtol=1e-10)
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_errors_too_small_for_the_sums_are_made_from_rows(monkeypatch, intercept):
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((300, 4))
+    data = br.RegressionData(x, x @ [3.0, -2.0, 1.0, 0.5] + 3e-4 * rng.standard_normal(300))
+    lambdas = [1.0, 1e-8]  # held-out mean squares of about 1 and 1e-7
+    expected = by_hand(data, "l2", lambdas, 5, 0, intercept)
+    module, made = bayesreg.selection.cross_validation, []
+    from_rows = module._from_rows
+    monkeypatch.setattr(
+        module, "_from_rows", lambda weights, *rest: made.append(len(weights)) or from_rows(weights, *rest)
+    )
+    found = br.cross_validate(data, "l2", lambdas, folds=5, intercept=intercept).fold_losses
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert made == [1] * 5
+
+
+def test_an_offset_does_not_enter(diabetes):
+    x = np.round(diabetes.features * 1024) / 1024  # so that the offset rounds nothing
+    near, far = (br.RegressionData(x + offset, diabetes.target) for offset in (0.0, 2.0**27))
+    found = [br.cross_validate(data, "l1", [0.1, 0.01]).fold_losses for data in (near, far)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
 @pytest.mark.parametrize("large_gram", [1.0, 1e9])
 def test_fewer_rows_than_columns(monkeypatch, large_gram):
     monkeypatch.setattr(bayesreg.paths.centred_design, "_LARGE_GRAM", large_gram)

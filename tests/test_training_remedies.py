@@ -289,6 +289,14 @@ def test_a_strength_on_the_mean_loss_stays_as_n_grows():
     assert more_data(make_rows(60), [8, 60]).equivalent_lambda.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_more_data_without_a_penalty_stands_beside_the_fit_of_minimum_norm(intercept):
+    data = make_rows(60, d=40)
+    data = RegressionData(data.features * np.logspace(0, 2, 40), data.target)  # in columns of other lengths too
+    found = more_data(data, [8, 40, 60], intercept=intercept)
+    assert (found.difference < 1e-9).all(), found.difference
+
+
 # --- input
 
 

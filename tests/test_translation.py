@@ -54,7 +54,7 @@ def test_the_dictionary_written_out(kind):
         },
     }[kind]
     prior = {"l2": "gaussian", "l1": "laplace"}[kind]
-    found = translate_prior(prior, 0.2, **KNOWN)
+    found = translate_prior({prior: 0.2}, **KNOWN)
     assert {name: entry.strengths[kind] for name, entry in by_name(found).items()} == pytest.approx(expected, rel=1e-14)
     for name, strength in expected.items():
         back = translate_penalty({kind: strength}, name, **KNOWN)
@@ -128,9 +128,26 @@ def test_bad_penalties_are_refused(strengths, convention, knowledge, message):
 )
 def test_bad_priors_are_refused(prior, scale, knowledge, message):
     with pytest.raises(ValueError, match=message):
-        translate_prior(prior, scale, **knowledge)
+        translate_prior({prior: scale}, **knowledge)
+
+
+def test_a_product_of_two_priors_is_a_penalty_of_two_terms():
+    found = by_name(translate_prior({"gaussian": 0.2, "laplace": 0.1}, **KNOWN))
+    alone = {
+        k: by_name(translate_prior({prior: s}, **KNOWN))
+        for k, prior, s in (("l2", "gaussian", 0.2), ("l1", "laplace", 0.1))
+    }
+    assert {"sklearn-elasticnet", "glmnet", "torch-mse-mean"} <= set(found) and "sklearn-ridge" not in found
+    for name, entry in found.items():
+        assert entry.strengths == {kind: alone[kind][name].strengths[kind] for kind in ("l2", "l1")}
+        back = translate_penalty(entry.strengths, name, **KNOWN)
+        assert back.scales == {"gaussian": pytest.approx(0.2, rel=1e-14), "laplace": pytest.approx(0.1, rel=1e-14)}
+    with pytest.raises(ValueError, match="laplace_scale must be a positive finite number, got -1"):
+        translate_prior({"gaussian": 0.2, "laplace": -1.0})
+    with pytest.raises(ValueError, match="prior must be one of gaussian, laplace, got None"):
+        translate_prior({})
 
 
 def test_it_is_plain_python():
-    program = "from bayesreg.translation import translate_prior; translate_prior('laplace', 1.0)"
+    program = "from bayesreg.translation import translate_prior; translate_prior({'laplace': 1.0})"
     assert not {"torch", "numpy"} & modules_after(program)

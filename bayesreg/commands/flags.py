@@ -11,6 +11,8 @@ FLAGS = {
     "target_scale": "--target-scale",
     "steps_per_epoch": "--steps-per-epoch",
     "prior_scale": "--prior-scale",
+    "gaussian_scale": "--gaussian-scale",
+    "laplace_scale": "--laplace-scale",
     "L2 strength": "--l2",
     "L1 strength": "--l1",
 }

@@ -13,6 +13,7 @@ import torch
 
 from bayesreg.commands.figures import write_figures
 from bayesreg.commands.path_settings import ChoiceSettings, PathSettings
+from bayesreg.commands.report_command import add_report
 from bayesreg.commands.run_directory import Run, data_fingerprint
 from bayesreg.data import RegressionData
 from bayesreg.paths.centred_design import centred_design
@@ -129,6 +130,7 @@ def run_path(settings: PathSettings, run: Run, stages: Stages) -> WrittenPath:
 
         _draw(run.folder, written, {"path": lambda: plot_path(fits).figure})
     run.manifest |= written.to_dict()
+    add_report(run, stages, (data, test))
     return written
 
 
@@ -163,6 +165,7 @@ def run_choice(settings: ChoiceSettings, run: Run, stages: Stages) -> WrittenCho
         _write_settings("choose", settings, run, rows)
         _draw(run.folder, written, _choice_figures(choice))
     run.manifest |= {"seed": settings.seed, **written.to_dict()}
+    add_report(run, stages, (data, test))
     return written
 
 

@@ -46,10 +46,14 @@ class Run:
     Attributes:
         folder: Where its files go until it is complete: a sibling of the folder asked for.
         manifest: What the manifest will say beyond the environment and the list of files; strict JSON values.
+        name: The name that the folder will have.
+        created_at: When it was begun, in ISO 8601.
     """
 
     folder: Path
     manifest: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 @contextmanager
@@ -87,12 +91,12 @@ def new_run(out: str | Path, *, force: bool = False) -> Iterator[Run]:
         made = [parent for parent in out.parents if not parent.exists()]
         out.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
-        run = Run(aside)
+        run = Run(aside, name=out.name)
         yield run
         files = sorted([path.relative_to(aside).as_posix() for path in _files(aside)] + [MANIFEST])
         entries = {
             "created_by": CREATOR,
-            "created_at": _now(),
+            "created_at": run.created_at,
             **run.manifest,
             "environment": environment(),
             "files": files,
@@ -194,14 +198,15 @@ def write_posterior(folder: Path, posterior: Posterior, name: str = "") -> dict[
     return summaries
 
 
-def strict_json(value: Any) -> str:
+def strict_json(value: Any, indent: int | None = 2) -> str:
     """Return a value as a JSON document that every parser reads: NaN and infinities become null.
 
     Args:
         value: Mappings, sequences, numbers (NumPy's and arrays too), strings, booleans, paths, None.
+        indent: Spaces a level; None: all on one line.
 
     Returns:
-        The document, indented, with a newline at its end.
+        The document, with a newline at its end.
 
     Example:
         >>> print(strict_json({"gap": float("nan"), "out": Path("runs")}), end="")
@@ -210,16 +215,32 @@ def strict_json(value: Any) -> str:
           "out": "runs"
         }
     """
-    return json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def put_text(path: Path, text: str) -> None:
+    """Write a file aside and rename it, so that there is never half of one.
+
+    Args:
+        path: The file; one that exists is replaced.
+        text: What it shall hold.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """Return a value with nothing in it but what every JSON parser reads: NaN and infinities are None."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays, tensors
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
@@ -284,7 +305,3 @@ def _sibling(out: Path, purpose: str) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -13,6 +13,7 @@ import pandas as pd
 import pyro.distributions as dist
 
 from bayesreg.commands.figures import write_figures
+from bayesreg.commands.report_command import add_report
 from bayesreg.commands.run_directory import Run, data_fingerprint, strict_json, write_posterior
 from bayesreg.commands.settings import RunSettings
 from bayesreg.conventions import prior_for
@@ -129,6 +130,7 @@ def run_experiment(settings: RunSettings, run: Run, stages: Stages) -> Sampled:
         "interrupted": posterior.interrupted,
         "passed": not found,
     }
+    add_report(run, stages)
     return sampled
 
 
@@ -173,7 +175,40 @@ def run_demo(run: Run, seed: int, stages: Stages) -> list[Demonstration]:
         "comparisons": {part.prior.kind: part.comparison.passed for part in shown},
         "passed": all(part.passed for part in shown),
     }
+    add_report(run, stages)
     return shown
+
+
+def run_comparison(settings: RunSettings, run: Run | None, stages: Stages) -> Comparison:
+    """Compare the routes to the MAP that the settings describe, and write what they found, where it is wanted.
+
+    Args:
+        settings: The settings.
+        run: The run to write into: ``comparison.json``, ``settings.toml``, the report, manifest entries; or None.
+        stages: Called with the name of a stage, it gives the context that the stage runs in.
+
+    Returns:
+        The comparison.
+    """
+    with stages("comparing") as tell:
+        from bayesreg.comparison import compare
+
+        rows, model = settings.load_data(stages.progress), settings.model()
+        data = rows.standardized() if settings.standardize else rows
+        found = compare(model, data, seed=settings.seed, progress=tell)
+    if run is not None:
+        (run.folder / "comparison.json").write_text(strict_json(found.to_dict()), encoding="utf-8")
+        (run.folder / "settings.toml").write_text(settings.to_toml(), encoding="utf-8")
+        run.manifest |= {
+            "command": "compare",
+            "seed": settings.seed,
+            "data": {"source": settings.data, **data_fingerprint(rows)},
+            "settings": settings.to_dict(),
+            "model": model.to_dict(),
+            "passed": found.passed,
+        }
+        add_report(run, stages, (data, None))
+    return found
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

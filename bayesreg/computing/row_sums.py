@@ -79,30 +79,23 @@ def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
     pivot = np.append(data.features[0], data.target[0])
     narrow = len(pivot) < _WIDE
     pieces = max(1, min(_MOST_PIECES, data.num_rows * len(pivot) // _PIECE_NUMBERS)) if narrow else 1
-
-    def total(rows: slice, go_on: Callable[[], None]) -> RowSums:
-        sums = (_sums_of(block, data, go_on) for block in _blocks(data, pivot, rows))
-        return functools.reduce(RowSums.merged, sums)
-
-    return pivot, functools.reduce(RowSums.merged, in_parallel(total, _even(slice(0, data.num_rows), pieces)))
+    return pivot, functools.reduce(RowSums.merged, _totals(data, pivot, _even(data.num_rows, pieces), True))
 
 
 @one_thread()
-def sum_up_parts(data: RegressionData, pivot: np.ndarray, parts: list[slice]) -> list[RowSums]:
-    """Return the sums over each of several slices of rows, none of them empty, about one pivot.
+def sum_up_parts(data: RegressionData, pivot: np.ndarray, parts: list[np.ndarray]) -> list[RowSums]:
+    """Return the sums over each of several sets of rows, none of them empty, about one pivot.
 
     Args:
         data: The rows.
         pivot: `(d + 1,)`.
-        parts: The slices.
+        parts: The indices of each set's rows.
 
     Returns:
         The sums, in their order.
     """
-    blocks = (_blocks(data, pivot, part) for part in parts)
-    return [
-        functools.reduce(RowSums.merged, (_sums_of(block, data, lambda: None) for block in part)) for part in blocks
-    ]
+    narrow = len(pivot) < _WIDE
+    return _totals(data, pivot, parts, narrow and max(map(len, parts)) * len(pivot) > _NARROW_BLOCK)
 
 
 @one_thread()
@@ -114,21 +107,35 @@ def factor_of_rows(data: RegressionData, pivot: np.ndarray, offsets: np.ndarray)
     return factor
 
 
-def _even(rows: slice, parts: int) -> list[slice]:
-    """Return the slices of rows cut into parts of the same length, up to one row."""
-    ends = [rows.start + (rows.stop - rows.start) * part // parts for part in range(parts + 1)]
+def _totals(
+    data: RegressionData, pivot: np.ndarray, parts: list[slice] | list[np.ndarray], side_by_side: bool
+) -> list[RowSums]:
+    """Return the sums over each part of the rows."""
+
+    def total(rows: slice | np.ndarray, go_on: Callable[[], None]) -> RowSums:
+        sums = (_sums_of(block, data, go_on) for block in _blocks(data, pivot, rows))
+        return functools.reduce(RowSums.merged, sums)
+
+    return in_parallel(total, parts, side_by_side)
+
+
+def _even(length: int, parts: int, start: int = 0) -> list[slice]:
+    """Return slices of about the same length."""
+    ends = [start + length * part // parts for part in range(parts + 1)]
     return [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
 
 
-def _blocks(data: RegressionData, origin: np.ndarray, rows: slice) -> Iterator[np.ndarray]:
+def _blocks(data: RegressionData, origin: np.ndarray, rows: slice | np.ndarray) -> Iterator[np.ndarray]:
     """Yield new arrays `(rows, d + 1)` of the rows [x, y], less an origin."""
     width = len(origin)
     most = max(width, (_NARROW_BLOCK if width < _WIDE else _WIDE_BLOCK) // width)
-    for part in _even(rows, -(-(rows.stop - rows.start) // most)):
+    first, length = (rows.start, rows.stop - rows.start) if isinstance(rows, slice) else (0, len(rows))
+    for part in _even(length, -(-length // most), first):
+        chosen = part if isinstance(rows, slice) else rows[part]
         block = np.empty((part.stop - part.start, width))
         with np.errstate(over="ignore"):
-            np.subtract(data.features[part], origin[:-1], out=block[:, :-1])
-            np.subtract(data.target[part], origin[-1], out=block[:, -1])
+            np.subtract(data.features[chosen], origin[:-1], out=block[:, :-1])
+            np.subtract(data.target[chosen], origin[-1], out=block[:, -1])
         yield block
 
 

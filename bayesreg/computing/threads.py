@@ -11,14 +11,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 Piece, Result = TypeVar("Piece"), TypeVar("Result")
 
+# From this many rows and columns on, the BLAS's threads pay.
+_LARGE = 1000
 _inside = threading.local()  # torch's number of threads is a thread's own
 _lock = threading.Lock()  # that of the BLAS libraries is the process's: the first in sets it, the last out puts it back
-_blas_limits: list = []
+_blas_threads_before: list[int] = []
 _num_inside = 0
 
 
@@ -33,7 +35,7 @@ def one_thread() -> Iterator[None]:
     Yields:
         Nothing.
     """
-    if getattr(_inside, "flag", False):  # finding and setting the limits takes a quarter of a millisecond
+    if getattr(_inside, "flag", False):
         yield
         return
     torch = sys.modules.get("torch")  # what works on NumPy arrays alone does not wait for its import
@@ -49,6 +51,14 @@ def one_thread() -> Iterator[None]:
         if torch:
             torch.set_num_threads(before)
         _release_blas()
+
+
+def threads_for(size: int) -> AbstractContextManager[None]:
+    """Return `one_thread()` for the algebra of matrices of so many rows and columns, or nothing where they are large.
+
+    The BLAS's threads wait for each other, on a busy machine for many times what the work takes.
+    """
+    return one_thread() if size < _LARGE else nullcontext()
 
 
 def num_threads() -> int:
@@ -116,7 +126,10 @@ def _limit_blas() -> None:
     global _num_inside
     with _lock:
         if _num_inside == 0:
-            _blas_limits.append(_blas_libraries().limit(limits=1, user_api="blas"))
+            # Not by a `threadpool_limits`: that describes each library before and after, which takes most of its time.
+            for library in _blas_libraries():
+                _blas_threads_before.append(library.num_threads)
+                library.set_num_threads(1)
         _num_inside += 1
 
 
@@ -125,16 +138,18 @@ def _release_blas() -> None:
     with _lock:
         _num_inside -= 1
         if _num_inside == 0:
-            _blas_limits.pop().restore_original_limits()
+            for library, before in zip(_blas_libraries(), _blas_threads_before, strict=True):
+                library.set_num_threads(before)
+            _blas_threads_before.clear()
 
 
 def _blas_threads() -> int:
-    return max((library.num_threads or 1 for library in _blas_libraries().lib_controllers), default=1)
+    return max((library.num_threads or 1 for library in _blas_libraries()), default=1)
 
 
 @functools.cache  # looking for them takes milliseconds
-def _blas_libraries():
+def _blas_libraries() -> list:
     import scipy.linalg  # noqa: F401 (has a BLAS of its own, which must be loaded to be found)
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]

@@ -19,6 +19,7 @@ import torch
 
 from bayesreg.computing.progress import progress_bar
 from bayesreg.inference.scale_table import ScaleTable
+from bayesreg.paths.marginal_densities import density_points
 from bayesreg.paths.normal_mixtures import NormalMixtures
 from bayesreg.warnings import ConvergenceWarning
 
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 _LEAST_PROBABILITY = 1e-20
 
 
-def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None, progress: bool) -> dict[str, Any]:
+def gaussian_path(
+    grid: PriorGrid,
+    interval: float,
+    within: torch.Tensor | None,
+    progress: bool,
+    num_density_points: int | None = None,
+) -> dict[str, Any]:
     """Return the posteriors' marginals on a grid of scales of a Gaussian prior, by the names of a `PosteriorPath`.
 
     Args:
@@ -38,12 +45,13 @@ def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None,
         interval: The bands' probability.
         within: Distances from zero, ``(d,)``; None: no probabilities.
         progress: Whether to show a bar.
+        num_density_points: Points of each density; None: no densities.
 
     Returns:
-        Tensors ``(k, d)`` and ``(k,)``, without the mode.
+        Tensors ``(k, d)``, ``(k,)`` and ``(k, d, m)``, without the mode.
     """
     if not grid.noise_is_learned:
-        return _noise_known(grid, interval, within)
+        return _noise_known(grid, interval, within, num_density_points)
     points, missed = [], []
     with progress_bar(progress, "prior scales", len(grid)) as bar:
         for prior_scale in grid.prior_scales:
@@ -53,7 +61,7 @@ def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None,
             kept = probabilities > _LEAST_PROBABILITY
             noise, probabilities = scales["noise_scale"][kept], probabilities[kept]
             mean, sd = weight_moments(grid.spectrum, noise, torch.full_like(noise, prior_scale))
-            point = _summaries(NormalMixtures(probabilities, mean.mT, sd.mT), interval, within)
+            point = _summaries(NormalMixtures(probabilities, mean.mT, sd.mT), interval, within, num_density_points)
             point["noise_scale"] = probabilities @ noise
             point["log_evidence"] = torch.tensor(table.log_evidence, dtype=torch.float64, device="cpu")
             points.append(point)
@@ -71,15 +79,19 @@ def gaussian_path(grid: PriorGrid, interval: float, within: torch.Tensor | None,
     return {name: torch.stack([point[name] for point in points]) for name in points[0]}
 
 
-def _noise_known(grid: PriorGrid, interval: float, within: torch.Tensor | None) -> dict[str, Any]:
+def _noise_known(
+    grid: PriorGrid, interval: float, within: torch.Tensor | None, num_density_points: int | None
+) -> dict[str, Any]:
     prior_scales = torch.tensor(grid.prior_scales, dtype=torch.float64, device="cpu")
     noise = torch.full_like(prior_scales, float(grid.model(1.0).noise_scale))
     mean, sd = (values.unsqueeze(-1) for values in weight_moments(grid.spectrum, noise, prior_scales))
-    found = _summaries(NormalMixtures(torch.ones_like(mean), mean, sd), interval, within)
+    found = _summaries(NormalMixtures(torch.ones_like(mean), mean, sd), interval, within, num_density_points)
     return found | {"noise_scale": noise, "log_evidence": grid.spectrum.log_evidence(noise, prior_scales)}
 
 
-def _summaries(marginals: NormalMixtures, interval: float, within: torch.Tensor | None) -> dict[str, torch.Tensor]:
+def _summaries(
+    marginals: NormalMixtures, interval: float, within: torch.Tensor | None, num_density_points: int | None
+) -> dict[str, torch.Tensor]:
     found = {
         "mean": marginals.mean(),
         "sd": marginals.sd(),
@@ -87,7 +99,12 @@ def _summaries(marginals: NormalMixtures, interval: float, within: torch.Tensor 
         "lower": marginals.quantile(0.5 * (1.0 - interval)),
         "upper": marginals.quantile(0.5 * (1.0 + interval)),
     }
-    return found if within is None else found | {"probability_near_zero": marginals.probability_within(within)}
+    if within is not None:
+        found["probability_near_zero"] = marginals.probability_within(within)
+    if num_density_points is not None:
+        found["density_at"] = density_points(found["mean"], found["sd"], num_density_points)
+        found["density"] = marginals.density(found["density_at"])
+    return found
 
 
 def weight_moments(

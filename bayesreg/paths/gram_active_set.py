@@ -3,8 +3,14 @@
     w(lambda) = argmin over w:   w'G w / 2 - c'w + lambda |w|_1,        G (d, d), c (d,).
 
 On a set A with signs s the conditions of optimality are linear: w_A = N - lambda D with G_AA N = c_A and G_AA D = s,
-and the correlations of the columns with the residual are c - G w = p + lambda q. The inverse of G_AA is held and
-updated, so that a column that enters or leaves costs |A| d + |A|^2 operations, and many at once are matrix products.
+and the correlations of the columns with the residual are c - G w = p + lambda q. So every column has one linear
+function of lambda: its weight if it is in the set, its correlation if not. A column that enters or leaves adds a
+multiple of one vector r to all of them,
+
+    r = G_j - G_jA inv(G_AA) G_A    for those outside,      r_A = inv(G_AA) G_Aj    for those in the set.
+
+The inverse of G_AA is held and updated, so that this costs |A| d + |A|^2 operations; many columns at once are matrix
+products.
 """
 
 from __future__ import annotations
@@ -27,66 +33,68 @@ class GramActiveSet:
         capacity: The most columns that the set can hold.
         size: |A|.
         active: A.
-        signs: s.
-        constant: N.
-        slope: D.
-        p: The constant part of the correlations ``(d,)``.
-        q: Their slope ``(d,)``.
-        outside: Which columns may enter ``(d,)``: not in the set, and not refused since one last left.
+        functions: Constant part and slope in lambda ``(2, d)``: of the weights N - lambda D of columns in the set, of
+            the correlations p + lambda q of the others.
+        outside: 1 for columns that may enter ``(d,)``: not in the set, and not refused since one last left; else 0.
+        signs: s, in the places of its columns ``(d,)``; 0 elsewhere.
     """
 
     def __init__(self, gram: np.ndarray, correlation: np.ndarray, capacity: int):
         d = correlation.shape[0]
         self.gram, self.correlation, self.capacity, self.size = gram, correlation, capacity, 0
         self.active = np.empty(capacity, dtype=np.intp)
-        self.signs, self.constant, self.slope = np.empty(capacity), np.empty(capacity), np.empty(capacity)
+        self.functions = np.stack([correlation, np.zeros(d)])
         self._rows = np.empty((capacity, d))  # G_A
         self._inverse = np.empty((capacity, capacity))
-        self.p, self.q = correlation.copy(), np.zeros(d)
-        self.outside = gram.diagonal() > 0.0
+        self.outside = (gram.diagonal() > 0.0).astype(np.float64)  # a float, since it enters sums
+        self.signs = np.zeros(d)
         self._refused: list[int] = []
 
     def write(self, weights: np.ndarray, lambdas: np.ndarray) -> None:
         """Write the weights at strengths ``(m,)`` into an array of zeros ``(m, d)``."""
-        k = self.size
-        weights[:, self.active[:k]] = self.constant[:k] - lambdas[:, None] * self.slope[:k]
+        at = self.active[: self.size]
+        constant, slope = self.functions[:, at]
+        weights[:, at] = constant + lambdas[:, None] * slope
 
     def enter(self, j: int, sign: float) -> None:
         """Let a column in; one that depends on those in the set is refused until one leaves."""
         k, row = self.size, self.gram[j]
-        at = self.active[:k]
-        self.outside[j] = False
-        share = self._inverse[:k, :k] @ row[at]
-        pivot = row[j] - row[at] @ share
+        at, inverse = self.active[:k], self._inverse
+        self.outside[j] = 0.0
+        share = inverse[:k, :k] @ row[at]
+        direction = row - share @ self._rows[:k]
+        pivot = float(direction[j])
         if pivot <= _DEPENDENT * row[j]:
             self._refused.append(j)
             return
-        direction = row - share @ self._rows[:k]  # minus what a unit of its weight does to the correlations
-        constant, slope = self.p[j] / pivot, (sign - self.q[j]) / pivot
-        self.constant[:k] -= constant * share
-        self.slope[:k] -= slope * share
-        self.constant[k], self.slope[k] = constant, slope
-        self.p -= constant * direction
-        self.q += slope * direction
+        direction[at] = share
+        step = self.functions[:, j] / pivot
+        step[1] -= sign / pivot
+        self.functions -= step[:, None] * direction
+        self.functions[:, j] = step
         scaled = share / pivot
-        self._inverse[:k, :k] += np.outer(scaled, share)
-        self._inverse[:k, k] = self._inverse[k, :k] = -scaled
-        self._inverse[k, k] = 1.0 / pivot
-        self.active[k], self.signs[k], self._rows[k] = j, sign, row
+        inverse[:k, :k] += scaled[:, None] * share
+        np.negative(scaled, out=scaled)
+        inverse[:k, k] = inverse[k, :k] = scaled
+        inverse[k, k] = 1.0 / pivot
+        self.active[k], self.signs[j], self._rows[k] = j, sign, row
         self.size = k + 1
 
     def leave(self, i: int) -> None:
         """Let the column at a place of the set go."""
         k = self.size
-        column = self._inverse[:k, i].copy()
+        at, inverse = self.active[:k], self._inverse[:k, :k]
+        j = at[i]
+        column = inverse[:, i].copy()
         scaled = column / column[i]
         direction = scaled @ self._rows[:k]
-        constant, slope = self.constant[i], self.slope[i]
-        self.constant[:k] -= constant * scaled
-        self.slope[:k] -= slope * scaled
-        self.p += constant * direction
-        self.q -= slope * direction
-        self._inverse[:k, :k] -= np.outer(scaled, column)
+        step, own = self.functions[:, j].copy(), direction[j]
+        direction[at] = -scaled
+        self.functions += step[:, None] * direction
+        step *= own
+        step[1] += self.signs[j]
+        self.functions[:, j] = step
+        inverse -= scaled[:, None] * column
         self._close([i])
 
     def exchange(self, leaving: np.ndarray, entering: np.ndarray, signs: np.ndarray) -> bool:
@@ -123,8 +131,8 @@ class GramActiveSet:
             self._inverse[k : k + m, :k] = -scaled
             self._inverse[:k, k : k + m] = -scaled.T
             self._inverse[k : k + m, k : k + m] = pivot_inverse
-            self.active[k : k + m], self.signs[k : k + m], self._rows[k : k + m] = entering, signs, rows
-            self.outside[entering] = False
+            self.active[k : k + m], self.signs[entering], self._rows[k : k + m] = entering, signs, rows
+            self.outside[entering] = 0.0
             self.size = k + m
         self._solve()
         return done
@@ -146,28 +154,27 @@ class GramActiveSet:
     def _close(self, places: list[int]) -> None:
         """Fill the places of those that have left with the last ones."""
         for i in sorted(places, reverse=True):
-            self.outside[self.active[i]] = True
-            k = self.size = self.size - 1
+            j, k = self.active[i], self.size - 1
+            self.outside[j], self.signs[j], self.size = 1.0, 0.0, k
             if i != k:
-                for vector in (self.active, self.signs, self.constant, self.slope):
-                    vector[i] = vector[k]
+                self.active[i] = self.active[k]
                 self._rows[i] = self._rows[k]
                 self._inverse[i, : k + 1] = self._inverse[k, : k + 1]
                 self._inverse[:k, i] = self._inverse[:k, k]
                 self._inverse[i, i] = self._inverse[k, k]
-        self.outside[self._refused] = True
+        self.outside[self._refused] = 1.0
         self._refused.clear()
 
     def _solve(self) -> None:
-        """N, D, p and q from the inverse, with a step of iterative refinement."""
+        """All functions from the inverse, with a step of iterative refinement."""
         k = self.size
         rows, inverse, at = self._rows[:k], self._inverse[:k, :k], self.active[:k]
-        wanted = np.stack([self.correlation[at], self.signs[:k]])
+        wanted = np.stack([self.correlation[at], -self.signs[at]])
         found = wanted @ inverse
         products = found @ rows
         correction = (wanted - products[:, at]) @ inverse
-        self.constant[:k], self.slope[:k] = found + correction
-        self.p, self.q = self.correlation - products[0], products[1]
         if np.abs(correction).max(initial=0.0) > _DEPENDENT * np.abs(found).max(initial=0.0):
-            products = correction @ rows
-            self.p, self.q = self.p - products[0], self.q + products[1]
+            products += correction @ rows
+        np.subtract(self.correlation, products[0], out=self.functions[0])
+        np.negative(products[1], out=self.functions[1])
+        self.functions[:, at] = found + correction

@@ -96,6 +96,7 @@ class PathFollower:
         self.largest = float(np.abs(correlation).max(initial=0.0))
         self.position = self.largest if weights is None else strength  # lambda
         self.tolerance = _VIOLATION * self.largest
+        self.steepness = _STEEP / self.largest if self.largest else 0.0
         self.knots_left, self.knots_since = 50 * (d + 20), 0
         self.prefers_jumps = False
         if weights is not None:
@@ -113,54 +114,56 @@ class PathFollower:
             Weights ``(m, d)``, and how many of the strengths were reached.
         """
         weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
-        done = 0
+        strengths, done = lambdas.tolist(), 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            while done < lambdas.shape[0]:
-                if self.prefers_jumps and self.jump_to(float(lambdas[done])):
+            while done < len(strengths):
+                if self.prefers_jumps and self.jump_to(strengths[done]):
                     self.set.write(weights[done : done + 1], lambdas[done : done + 1])
                     done += 1
                     continue
-                knot, event = self.next_knot()
+                knot, column = self.next_knot()
                 reached = done
-                while reached < lambdas.shape[0] and lambdas[reached] >= knot:
+                while reached < len(strengths) and strengths[reached] >= knot:
                     reached += 1
                 if reached > done:
                     self.set.write(weights[done:reached], lambdas[done:reached])
                     self.arrived(reached - done)
                     done = reached
-                elif not self.cross(knot, event):
+                if done < len(strengths) and not self.cross(knot, column):
                     break
         return weights, done
 
     def next_knot(self) -> tuple[float, int]:
-        """Return the next knot's strength, and its event: a column j that enters, or -1 - i where place i leaves."""
-        active, k = self.set, self.set.size
-        # Only the side on which the constant part lies can be reached at a positive lambda.
-        room = 1.0 - np.sign(active.p) * active.q
-        entering = np.where((room > _STEEP) & active.outside, np.abs(active.p) / room, -1.0)
-        event = int(entering.argmax())
-        knot = float(entering[event])
-        if k:
-            constant, slope = active.constant[:k], active.slope[:k]
-            shrinks = active.signs[:k] * slope < -_STEEP * np.abs(constant)
-            leaving = np.where(shrinks, constant / slope, -1.0)
-            place = int(leaving.argmax())
-            if leaving[place] >= knot:
-                knot, event = float(leaving[place]), -1 - place
-        return min(knot, self.position), event
+        """Return the next knot's strength, and the column that enters or leaves there."""
+        active = self.set
+        # With e the sign of the constant part (only on that side can a correlation reach lambda > 0), or minus that of
+        # the weight, a function a + b lambda reaches lambda, or a weight's 0, at e a / (1 - e b), or e a / -e b.
+        edges = np.sign(active.functions[0])
+        edges *= active.outside
+        edges -= active.signs
+        heights, slopes = edges * active.functions
+        room = active.outside - slopes
+        # Weights that would reach 0 far above lambda_max are constant but for rounding.
+        steepest = np.maximum(heights * self.steepness, _STEEP * active.outside)
+        knots = np.where(room > steepest, heights / room, -1.0)
+        column = int(knots.argmax())
+        return min(float(knots[column]), self.position), column
 
-    def cross(self, knot: float, event: int) -> bool:
+    def cross(self, knot: float, column: int) -> bool:
         """Change the set at a knot; return whether the path goes on."""
         active = self.set
         self.position = knot
         self.knots_left -= 1
         self.knots_since += 1
-        if knot <= 0.0 or self.knots_left < 0 or (event >= 0 and active.size == active.capacity):
+        if knot <= 0.0 or self.knots_left < 0:
             return False
-        if event < 0:
-            active.leave(-1 - event)
-        else:
-            active.enter(event, 1.0 if active.p[event] + knot * active.q[event] > 0 else -1.0)
+        if active.signs[column]:
+            active.leave(int(np.flatnonzero(active.active[: active.size] == column)[0]))
+            return True
+        if active.size == active.capacity:
+            return False
+        constant, slope = active.functions[:, column]
+        active.enter(column, 1.0 if constant + knot * slope > 0 else -1.0)
         return True
 
     def arrived(self, strengths: int) -> None:
@@ -173,10 +176,10 @@ class PathFollower:
         active, before = self.set, None
         fewest, patience = np.inf, 3
         for exchange in range(_MOST_EXCHANGES):
-            k = active.size
-            correlation = active.p + strength * active.q
-            leaving = np.flatnonzero((active.constant[:k] - strength * active.slope[:k]) * active.signs[:k] < 0.0)
-            entering = np.flatnonzero(active.outside & (np.abs(correlation) > strength + self.tolerance))
+            at = active.active[: active.size]
+            values = active.functions[0] + strength * active.functions[1]
+            leaving = np.flatnonzero(values[at] * active.signs[at] < 0.0)
+            entering = np.flatnonzero(active.outside * np.abs(values) > strength + self.tolerance)
             violated = leaving.size + entering.size
             if not violated:
                 self.position = strength
@@ -185,8 +188,8 @@ class PathFollower:
             patience = 3 if violated < fewest else patience - 1
             fewest = min(fewest, violated)
             if before is None:
-                before = active.active[:k].copy(), active.signs[:k].copy()
-            if not patience or not active.exchange(leaving, entering, np.sign(correlation[entering])):
+                before = at.copy(), active.signs[at]
+            if not patience or not active.exchange(leaving, entering, np.sign(values[entering])):
                 break
         if before is not None and not active.exchange(np.arange(active.size), *before):
             self.begin_again()

@@ -34,6 +34,8 @@ def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.nda
     last = max(squares.min(), _LEAST_OF_SPECTRUM * squares.max()) / _BEYOND_SPECTRUM
     spectrum = design.spectrum
     free = spectrum.degrees_of_freedom - spectrum.rank
+    if free <= 0:  # the rows are fitted exactly: how small a strength the noise calls for is left open by them
+        last /= _BEYOND_SPECTRUM
     if free > 0 and spectrum.residual > 0.0:  # the prior that the least-squares fit would suggest: s^2 / (n t^2)
         coordinates = (spectrum.projections / spectrum.singular_values).square()
         suggested = spectrum.residual / free / (design.num_rows * float(coordinates.mean()) or np.inf)

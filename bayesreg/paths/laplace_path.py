@@ -26,6 +26,7 @@ from bayesreg.computing.threads import in_parallel
 from bayesreg.engines import ENGINES
 from bayesreg.inference import gibbs
 from bayesreg.inference.engine import EngineCannot
+from bayesreg.paths.marginal_densities import density_points, laplace_densities
 from bayesreg.posteriors.diagnostics import Chains, diagnose
 from bayesreg.posteriors.ranks import quantile
 from bayesreg.sampling import SMALLEST_ESS, candidates
@@ -51,16 +52,23 @@ _FEWEST_HMC_DRAWS = 50  # a chain: of fewer, an ESS cannot be told
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is computed of draws: effective draws, the bands' probability, distances from zero or None; with bars?"""
+    """What is computed of draws: effective draws, the bands' probability, distances, points of a density; with bars?"""
 
     draws: int
     interval: float
     within: torch.Tensor | None
     progress: bool
+    num_density_points: int | None = None
 
 
 def laplace_path(
-    grid: PriorGrid, draws: int, interval: float, within: torch.Tensor | None, seed: int, progress: bool
+    grid: PriorGrid,
+    draws: int,
+    interval: float,
+    within: torch.Tensor | None,
+    seed: int,
+    progress: bool,
+    num_density_points: int | None = None,
 ) -> dict[str, Any]:
     """Return the posteriors' marginals on a grid of scales of a Laplace prior, by the names of a `PosteriorPath`.
 
@@ -71,11 +79,12 @@ def laplace_path(
         within: Distances from zero, ``(d,)``; None: no probabilities.
         seed: Seeds the draws.
         progress: Whether to show a bar.
+        num_density_points: Points of each density; None: no densities.
 
     Returns:
-        Tensors ``(k, d)`` and ``(k,)`` and the engines' names, without the mode.
+        Tensors ``(k, d)``, ``(k,)`` and ``(k, d, m)``, and the engines' names, without the mode.
     """
-    wanted, points, chains = _Wanted(draws, interval, within, progress), {}, {}
+    wanted, points, chains = _Wanted(draws, interval, within, progress, num_density_points), {}, {}
     with progress_bar(progress, "prior scales", len(grid)) as bar:
         for index, prior_scale in enumerate(grid.prior_scales):
             chains[index], points[index] = _independent(grid.target(prior_scale), wanted, seed)
@@ -186,6 +195,14 @@ def _summaries(
     found = {name: values[:d] for name, values in found.items()} | size
     if wanted.within is not None:
         found["probability_near_zero"] = (weights.abs() <= wanted.within).double().mean((0, 1))
+    if wanted.num_density_points is not None:
+        found["density_at"] = density_points(found["mean"], found["sd"], wanted.num_density_points)
+        gram, cross = (torch.tensor(part, device="cpu") for part in (target.moments.Sxx, target.moments.Sxy))
+        prior_scale = float(target.model.prior.scale)
+        noise_at = noise.reshape(-1) if noise.ndim else noise
+        found["density"] = laplace_densities(
+            found["density_at"], weights.reshape(-1, d), noise_at, prior_scale, gram, cross
+        )
     log_evidence = math.nan if result is None or result.log_evidence is None else result.log_evidence
     found["log_evidence"] = torch.tensor(log_evidence, dtype=torch.float64, device="cpu")
     found |= {"noise_scale": noise.mean(), "ess": ess}

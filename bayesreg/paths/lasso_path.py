@@ -102,12 +102,15 @@ def relative_gaps(
     Returns:
         The gaps, `(m,)`; over J at the fit where the target is constant.
     """
-    largest = np.abs(correlations).max(axis=1, initial=0.0)
+    largest = np.maximum(correlations.max(axis=1, initial=0.0), -correlations.min(axis=1, initial=0.0))
     ridge = l2 > 0.0
     multiple = np.where(ridge | (largest <= l1), 1.0, l1 / np.where(largest > 0.0, largest, 1.0))
+    gaps = np.square(1.0 - multiple) * mean_squares / 2.0
+    if not ridge.any():  # nothing is left of the columns without a weight
+        used = weights.any(axis=0)
+        weights, correlations = weights[:, used], correlations[:, used]
     dual = multiple[:, None] * correlations
     clipped = np.clip(dual, -l1[:, None], l1[:, None])
-    gaps = np.square(1.0 - multiple) * mean_squares / 2.0
     # |w| l1 - w clip(a g) is the kink's part, never negative; the rest is the square of what is off the L2 curve.
     gaps += (np.abs(weights) * (l1[:, None] - clipped * np.sign(weights))).sum(axis=1)
     if ridge.any():

@@ -79,6 +79,20 @@ class NormalMixtures:
                 break
         return point
 
+    def density(self, points: torch.Tensor) -> torch.Tensor:
+        """Return the densities.
+
+        Args:
+            points: ``(..., m)``.
+
+        Returns:
+            ``(..., m)``.
+        """
+        deviations = self.deviations.unsqueeze(-2)
+        standard = (points.unsqueeze(-1) - self.means.unsqueeze(-2)) / deviations
+        weighted = self.probabilities.unsqueeze(-2) / deviations * (-0.5 * standard.square()).exp()
+        return weighted.sum(-1) / math.sqrt(2.0 * math.pi)
+
     def probability_within(self, distance: torch.Tensor) -> torch.Tensor:
         """Return P(|x| <= distance), in full relative precision far from zero.
 

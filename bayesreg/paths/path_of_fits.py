@@ -316,6 +316,8 @@ class Path:
     def to_frame(self) -> pd.DataFrame:
         """Return one row a strength: lambda, the loss, nonzero weights, the gap, the intercept, and every weight.
 
+        Weights are named as their features; one that is called as another column is, ``weights[loss]`` and so on.
+
         Example:
             >>> import bayesreg as br
             >>> data = br.load_diabetes().standardized()
@@ -331,7 +333,8 @@ class Path:
             "relative_gap": self.relative_gaps.numpy(),
             "intercept": self.intercepts.numpy(),
         }
-        weights = pd.DataFrame(self.weights.numpy(), columns=list(self.feature_names))
+        names = [f"weights[{name}]" if name in columns else name for name in self.feature_names]
+        weights = pd.DataFrame(self.weights.numpy(), columns=names)
         return pd.concat([pd.DataFrame(columns), weights], axis=1)
 
     def original_units(self) -> Path:

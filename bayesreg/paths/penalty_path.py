@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import fields
 from typing import Literal
 
 import numpy as np
 import torch
 
-from bayesreg.computing.threads import one_thread
+from bayesreg.computing.threads import threads_for
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.paths.centred_design import CentredDesign, centred_design
@@ -20,9 +19,6 @@ from bayesreg.paths.lasso_path import LARGEST_GAP, FittedPath, fit_path
 from bayesreg.paths.path_of_fits import Path
 from bayesreg.paths.ridge_path import RidgeFits, fit_ridge
 from bayesreg.warnings import ConvergenceWarning
-
-# From this many rows and columns on, matrices are so large that the BLAS's threads pay.
-_LARGE = 1000
 
 
 def path(
@@ -107,8 +103,7 @@ def path(
 
 def fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     """Return the fits at strengths in any order, as arrays."""
-    # Small operations, for which the BLAS's threads wait, and long ones over large matrices.
-    with one_thread() if min(design.num_features, design.num_rows) < _LARGE else nullcontext():
+    with threads_for(min(design.num_features, design.num_rows)):
         return _fit_all(design, kind, lambdas, l1_ratio)
 
 

@@ -8,7 +8,7 @@ single lambda, and the axis is the prior scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from bayesreg.data import RegressionData
     from bayesreg.moments import Moments
     from bayesreg.scales import Scale
+    from bayesreg.standardization import Standardization
 
 _DRAWS = 1000
 # Fewer say nothing of a quantile in a tail.
 _FEWEST_DRAWS = 100
+# What is in the units of the weights.
+_OF_WEIGHTS = ("mean", "median", "sd", "lower", "upper", "mode", "mcse_mean", "within")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,9 +67,13 @@ class PosteriorPath:
         mcse_mean: The Monte Carlo standard errors of the means ``(k, d)``; None likewise.
         l1_norm: The posterior mean of |w|_1 ``(k,)``; None under a Gaussian prior.
         mcse_l1_norm: Its Monte Carlo standard error ``(k,)``; None likewise.
+        density_at: Points of each weight, evenly from 4 standard deviations below its mean to 4 above, ``(k, d, m)``;
+            None where ``num_density_points`` was not given.
+        density: The marginal posterior densities there ``(k, d, m)``; None likewise.
         interval: The bands' probability.
         within: The distances from zero ``(d,)``, or None.
         feature_names: The names of the features.
+        transform: The standardisation that the weights are in the units of, if any.
 
     Example:
         >>> import bayesreg as br
@@ -92,9 +99,12 @@ class PosteriorPath:
     mcse_mean: torch.Tensor | None
     l1_norm: torch.Tensor | None
     mcse_l1_norm: torch.Tensor | None
+    density_at: torch.Tensor | None
+    density: torch.Tensor | None
     interval: float
     within: torch.Tensor | None
     feature_names: tuple[str, ...]
+    transform: Standardization | None = None
 
     def __repr__(self) -> str:
         counts = {name: self.engines.count(name) for name in dict.fromkeys(self.engines)}
@@ -148,6 +158,34 @@ class PosteriorPath:
                 columns[name] = long.reshape(-1).numpy()
         return pd.DataFrame({name: values for name, values in columns.items() if values is not None})
 
+    def original_units(self) -> PosteriorPath:
+        """Return what is known of the weights in the units of the data before ``standardized()``.
+
+        Prior scales, strengths, noise scales, |w|_1 and the evidence stay those of the problem that was solved.
+
+        Returns:
+            The same posteriors, in other units.
+
+        Raises:
+            ValueError: If the data were not standardised, or the path is in original units already.
+
+        Example:
+            >>> import bayesreg as br
+            >>> path = br.posterior_path(br.load_diabetes().standardized(), "l2", [0.1], noise_scale=0.7)
+            >>> (path.original_units().mean / path.mean)[0, :2].round()  # sd of the target over that of the feature
+            tensor([1619., 1619.], dtype=torch.float64)
+        """
+        if self.transform is None:
+            raise ValueError(
+                "original_units() needs a path on data.standardized(); this one is in the units of the original rows"
+            )
+        factors = self.transform.to_original_weights(torch.ones_like(self.mean[0]))
+        found = {name: values * factors for name in _OF_WEIGHTS if (values := getattr(self, name)) is not None}
+        if self.density is not None:
+            found["density_at"] = self.density_at * factors[:, None]
+            found["density"] = self.density / factors[:, None]
+        return replace(self, **found, transform=None)
+
 
 def posterior_path(
     data: RegressionData | Moments,
@@ -159,6 +197,7 @@ def posterior_path(
     draws: int | None = None,
     interval: float = 0.9,
     within: Any = None,
+    num_density_points: int | None = None,
     intercept: bool = True,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -185,6 +224,8 @@ def posterior_path(
         interval: The bands' probability: equal-tailed.
         within: A distance from zero, or one a feature ``(d,)``, in the units of the weights: the probability to be at
             most that far away is computed.
+        num_density_points: The number m, at least 2, of points at which the density of each weight is given; None: no
+            densities. Under a Laplace prior it is a mean over draws of the other weights.
         intercept: Whether there is an intercept, with a flat prior.
         seed: Seeds the draws, 0 to 2^63 - 1; the global random state is left alone.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the CPU), for the draws under a Laplace prior.
@@ -214,6 +255,8 @@ def posterior_path(
     if kind not in PRIORS:
         raise ValueError(f"kind must be one of {', '.join(PRIORS)}, got {kind!r}")
     draws = _DRAWS if draws is None else check_whole_number(draws, "draws", _FEWEST_DRAWS)
+    if num_density_points is not None:
+        num_density_points = check_whole_number(num_density_points, "num_density_points", 2)
     seed, device = check_seed(seed), resolve_device(device)
     check_interval(interval, "eti")
     moments = as_moments(data)
@@ -224,11 +267,13 @@ def posterior_path(
         on = (device or "cpu") if kind == "l1" else "cpu"
         grid = PriorGrid(kind, scales, noise_scale, intercept, moments, on)
         if kind == "l2":
-            found = gaussian_path(grid, interval, distances, progress) | {"engines": ("exact",) * len(scales)}
+            found = gaussian_path(grid, interval, distances, progress, num_density_points)
+            found |= {"engines": ("exact",) * len(scales)}
         else:
-            found = laplace_path(grid, draws, interval, distances, seed, progress)
+            found = laplace_path(grid, draws, interval, distances, seed, progress, num_density_points)
         found["mode"] = found["mean"].clone() if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)
-    nothing = dict.fromkeys(("probability_near_zero", "ess", "mcse_mean", "l1_norm", "mcse_l1_norm"))
+    optional = ("probability_near_zero", "ess", "mcse_mean", "l1_norm", "mcse_l1_norm", "density_at", "density")
+    nothing = dict.fromkeys(optional)
     return PosteriorPath(
         kind=kind,
         prior_scales=torch.from_numpy(scales.copy()),
@@ -236,6 +281,7 @@ def posterior_path(
         interval=float(interval),
         within=distances,
         feature_names=moments.feature_names,
+        transform=moments.transform,
         **(nothing | found),
     )
 

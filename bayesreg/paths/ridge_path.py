@@ -98,7 +98,9 @@ class RidgeFits:
         Returns:
             The errors; infinite where a row alone determines a direction.
         """
-        squares = self._of_blocks(data, design, self.lambdas, lambda residuals, _: np.square(residuals).sum(axis=0))
+        squares = self._of_blocks(
+            data, design, self.lambdas, lambda residuals, _: np.einsum("ij,ij->j", residuals, residuals)
+        )
         return np.sum(squares, axis=0) / self.spectrum.num_rows
 
     def leave_one_out_rows(
@@ -125,6 +127,8 @@ class RidgeFits:
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
             kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
+        else:
+            kept = np.column_stack([kept, np.ones(len(kept))])
         step = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1))
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
@@ -132,13 +136,17 @@ class RidgeFits:
             rows = slice(first, first + step)
             left = (data.features[rows] - design.feature_means) @ to_left
             squares = np.square(left)
-            residuals, freedom = (left * projections) @ kept.T, squares @ kept.T
-            if not full:
-                residuals += (data.target[rows] - design.target_mean - left @ projections)[:, None]
-                freedom += np.maximum(1.0 - own - squares.sum(axis=1), 0.0)[:, None]
+            inside = left * projections
+            if not full:  # one more coordinate, of which all is kept: what lies outside the span
+                beyond = data.target[rows] - design.target_mean - inside.sum(axis=1)
+                inside = np.column_stack([inside, beyond])
+                squares = np.column_stack([squares, np.maximum(1.0 - own - squares.sum(axis=1), 0.0)])
+            residuals, freedom = inside @ kept.T, squares @ kept.T
             with np.errstate(divide="ignore", invalid="ignore"):
-                left_out = residuals / freedom
-            return use(np.where(np.isnan(left_out), np.inf, left_out), freedom)
+                residuals /= freedom
+            if not freedom.all():
+                residuals[np.isnan(residuals)] = np.inf
+            return use(residuals, freedom)
 
         return in_parallel(of_block, range(0, n, step))
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bayesreg.data import RegressionData
-from bayesreg.plots.parts import BLACK, INCHES_PER_CHARACTER, OKABE_ITO, SHORT_NAME, as_drawn
+from bayesreg.plots.parts import FIT, GREY, INCHES_PER_CHARACTER, OKABE_ITO, SHORT_NAME, as_drawn, weight_unit
 from bayesreg.posteriors.tree import flat_name
 
 if TYPE_CHECKING:
@@ -75,8 +75,11 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
         _write_titles(figure, posterior)
         if kind == "rank":
             _explain_ranks(figure, chains)
+        else:
+            words = "The draws of the chain in their order: one that mixes stays at no level for long"
+            figure.suptitle(words, fontsize=10)
 
-    farthest = _farthest_from_zero(posterior)
+    farthest, d = _farthest_from_zero(posterior), posterior.data.num_features
     weights = tree["posterior"].to_dataset()[["weights"]].isel(feature=farthest)
     features = as_drawn([posterior.data.feature_names[index] for index in farthest])
     weights = xr.DataTree.from_dict({"posterior": weights.assign_coords(feature=features)})
@@ -87,8 +90,12 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
     beside, intervals = figure.axes
     beside.set_axis_off()  # names, which need no axis
     intervals.margins(y=0.6 / max(len(features) - 1, 1))
-    which = "weight" if len(farthest) == posterior.data.num_features else f"the {len(farthest)} weights farthest from 0"
-    intervals.set_xlabel(f"{which}: mean, 50% and 90% equal-tailed interval")
+    low, high = intervals.get_xlim()
+    if low < 0.0 < high:
+        intervals.axvline(0.0, color=GREY, linewidth=0.8, zorder=0)
+    which = "each weight" if len(farthest) == d else f"the {len(farthest)} weights farthest from 0"
+    figure.suptitle(f"Posterior of {which}: mean, 50% and 90% equal-tailed interval", fontsize=10)
+    intervals.set_xlabel("weight" + weight_unit(posterior.data, posterior.transform))
 
     if enough_draws and "energy" in posterior.sample_stats:
         with warnings.catch_warnings():
@@ -97,8 +104,11 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
             figure = draw("energy", "plot_energy", tree, {"figsize": (8.0, 3.5)}, color=OKABE_ITO)
         left, right = figure.axes
         left.yaxis.set_major_locator(MaxNLocator(integer=True))  # chains are whole
-        left.set_xlabel("low: below 0.3")
-        right.set_xlabel("energy: less its mean, and from draw to draw")
+        left.spines[["top", "right"]].set_visible(False)
+        left.set_title("BFMI of each chain: low below 0.3", fontsize=10)
+        right.set_title("Energy, and its change from draw to draw", fontsize=10)
+        left.set_xlabel("BFMI")
+        right.set_xlabel("energy less its mean, or its change (nats)")
     if has_rows:
         observed = tree["observed_data"]["target"].values
         constant = np.ptp(observed) <= 1e-12 * np.abs(observed).max()
@@ -112,9 +122,9 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
             figure = draw("posterior_predictive", "plot_ppc_dist", tree, {"figsize": (7.0, 3.5)}, **check)
         (axes,) = figure.axes
         if constant:  # of which ArviZ can draw no line
-            axes.axvline(observed[0], color=BLACK)
-        curves = "densities" if density else "cumulative distributions"
-        axes.set_title(f"{curves}, observed (black) and predicted by {shown} draws", fontsize=10)
+            axes.axvline(observed[0], color=FIT)
+        curves = "Densities" if density else "Cumulative distributions"
+        axes.set_title(f"{curves} of the target: observed (black) and predicted by {shown} draws", fontsize=10)
         units = "" if posterior.transform is None else " (standard units)"
         axes.set_xlabel(f"{as_drawn([posterior.data.target_name])[0]}{units}")
     return drawn

@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from bayesreg.plots.lambda_axis import LambdaAxis, draw_line, round_values, top_row
-from bayesreg.plots.parts import BLACK, GREY, OKABE_ITO, SHORT_NAME, as_drawn, axes_or_new, label_ends, weight_unit
+from bayesreg.plots.lambda_axis import DIRECTION, LambdaAxis, draw_line, most_ticks, round_values, top_row
+from bayesreg.plots.parts import (
+    GREY,
+    OKABE_ITO,
+    SHORT_NAME,
+    as_drawn,
+    axes_or_new,
+    describe,
+    label_ends,
+    weight_unit,
+    width_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 _MOST_NAMED, _NAMED_OF_MANY = 10, 6
 # Points above the axes at which the counts stand, clear of the prior scale.
 _ABOVE_PRIOR_SCALE = 36.0
+# Of the width of the axes before the layout, what the names beside the lines may take; points of one letter.
+_SHARE_OF_NAMES, _POINTS_A_LETTER = 0.27, 5.4
 
 
 def plot_path(
@@ -50,18 +60,21 @@ def plot_path(
         >>> import bayesreg as br, matplotlib.pyplot as plt
         >>> ax = plot_path(br.path(br.load_diabetes().standardized(), "l1", noise_scale=0.7))
         >>> ax.get_xlabel(), len(ax.texts)
-        ('λ (logarithmic, weaker penalties to the right)', 10)
+        ('λ (weaker penalties to the right)', 10)
         >>> plt.close(ax.figure)
     """
     axis = LambdaAxis.of(path.lambdas.numpy())
-    weights, names = path.weights.numpy()[axis.order], as_drawn(path.feature_names, SHORT_NAME)
+    weights, features = path.weights.numpy()[axis.order], path.feature_names
     if posterior is not None and (posterior.kind, posterior.feature_names) != (path.kind, path.feature_names):
         raise ValueError(
-            f"posterior must be of the path's kind and features, {path.kind!r} and {len(names)} of them; got "
+            f"posterior must be of the path's kind and features, {path.kind!r} and {len(features)} of them; got "
             f"{posterior.kind!r} and {len(posterior.feature_names)}" + " of other names" * (posterior.kind == path.kind)
         )
+    if posterior is not None and posterior.transform != path.transform:
+        raise ValueError("posterior must be in the units of the path: original_units() of both, or of neither")
     places = None if posterior is None else _posterior_places(path, posterior)
     ax = axes_or_new(ax, (7.5, 5.2))
+    names = as_drawn(features, int(np.clip(_SHARE_OF_NAMES * width_of(ax) / _POINTS_A_LETTER, 8, SHORT_NAME)))
     largest = np.argsort(-np.abs(weights).max(axis=0), kind="stable")
     named = largest[: _MOST_NAMED if len(names) <= _MOST_NAMED else _NAMED_OF_MANY]
     positive = axis.positive
@@ -73,15 +86,18 @@ def plot_path(
     for rank, j in enumerate(named):
         color = OKABE_ITO[rank % len(OKABE_ITO)]
         style = "-" if rank < len(OKABE_ITO) else "--"
-        draw_line(ax, axis, weights[:, j], color=color, linestyle=style, linewidth=1.8, label=names[j])
+        draw_line(ax, axis, weights[:, j], color=color, linestyle=style, linewidth=1.8, label=features[j])
         ends.append((names[j], weights[-1, j], color))
     if posterior is not None:
         _draw_bands(ax, places, posterior, named[:num_bands])
     axis.draw(ax)
     ax.autoscale(axis="y")
-    ax.set_ylabel("weight" + weight_unit(path))
     _draw_top(ax, axis, path, posterior)
     label_ends(ax, ends)
+    title = f"MAP of each weight along the {path.kind} path"
+    if posterior is not None:
+        title += f", posterior mean (dotted) and {100 * posterior.interval:g}% equal-tailed interval (band)"
+    describe(ax, title, DIRECTION, "weight" + weight_unit(path.data, path.transform))
     return ax
 
 
@@ -121,18 +137,13 @@ def _within(places: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _draw_bands(ax: Axes, places: np.ndarray, posterior: PosteriorPath, features: np.ndarray) -> None:
-    """Draw the posterior of some features where it has a place, and a legend."""
+    """Draw the posterior of some features where it has a place."""
     order = np.argsort(places)[: np.isfinite(places).sum()]
-    band = {"alpha": 0.18, "linewidth": 0}
     for rank, j in enumerate(features):
         lower, upper, mean = (getattr(posterior, name).numpy()[order, j] for name in ("lower", "upper", "mean"))
         color = OKABE_ITO[rank % len(OKABE_ITO)]
-        ax.fill_between(places[order], lower, upper, color=color, zorder=1, **band)
+        ax.fill_between(places[order], lower, upper, color=color, zorder=1, alpha=0.18, linewidth=0)
         ax.plot(places[order], mean, ":", color=color, linewidth=1.2)
-    words = f"{100 * posterior.interval:g}% equal-tailed interval"
-    handles = [Line2D([], [], color=BLACK), Line2D([], [], color=BLACK, linestyle=":"), Patch(color=BLACK, **band)]
-    # Where the penalty is strong all weights are small: there is room.
-    ax.legend(handles, ["MAP", "posterior mean", words], loc="upper left", frameon=False, fontsize=9)
 
 
 def _draw_top(ax: Axes, axis: LambdaAxis, path: Path, posterior: PosteriorPath | None) -> None:
@@ -150,10 +161,13 @@ def _draw_top(ax: Axes, axis: LambdaAxis, path: Path, posterior: PosteriorPath |
         above = _ABOVE_PRIOR_SCALE
         squared = path.num_rows * (constant**2 if path.kind == "l2" else constant * path.l1_ratio)  # s^2
         formula = {"l2": "t = s/√(nλ)", "l1": "b = s²/(nλ)", "elasticnet": "b = s²/(nrλ) of the Laplace factor"}
-        scales = round_values(constant / high**power, constant / low**power)
+        scales = round_values(constant / high**power, constant / low**power, most_ticks(ax))
         places = (constant / scales) ** (1.0 / power)
         label = f"prior scale {formula[path.kind]}, s = {np.sqrt(squared):.3g}"
         top_row(ax, places, [f"{scale:g}" for scale in scales], label, 0.0)
     ticks = np.array([tick for tick in ax.get_xticks() if low <= tick <= high])
     nearest = np.unique(np.abs(np.log(axis.place) - np.log(ticks)[:, None]).argmin(axis=1))
-    top_row(ax, axis.place[nearest], [f"{counts[index]:.3g}" for index in axis.order[nearest]], words, above)
+    shown = [counts[index] for index in axis.order[nearest]]
+    top_row(
+        ax, axis.place[nearest], [f"{count:.0f}" if count >= 10 else f"{count:.2g}" for count in shown], words, above
+    )

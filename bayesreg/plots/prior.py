@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.transforms import ScaledTranslation
 
-from bayesreg.plots.parts import BLUE, VERMILLION, axes_or_new
+from bayesreg.plots.parts import MAP, PROBABILITY, axes_or_new, describe, width_of, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from bayesreg.elastic_net_prior import ElasticNetPrior
     from bayesreg.priors import GaussianPrior, LaplacePrior
 
+# Points of the axes' width from which on the legend has room between the arms of the penalty; points below the axes at
+# which it stands else.
+_WIDE, _BELOW = 200.0, 32.0
 # The letters of a prior's scales, and the attributes that hold them.
 _SCALES = {
     "gaussian": {"t": "scale"},
@@ -51,8 +55,9 @@ def plot_prior_and_penalty(
     Example:
         >>> from bayesreg import LaplacePrior
         >>> left, right = plot_prior_and_penalty(LaplacePrior(0.25), noise_scale=0.7, num_rows=442)
-        >>> right.get_title(loc="left")
-        'Its penalty, λ = s²/(n b) = 0.00443  (n = 442, s = 0.7)'
+        >>> print(right.get_title(loc="left"))
+        Its penalty, λ = s²/(nb) = 0.00443
+        (n = 442, s = 0.7)
         >>> plt.close(left.figure)
     """
     import torch
@@ -80,12 +85,12 @@ def plot_prior_and_penalty(
         deviation = torch.from_numpy(values - loc)[:, None]
         return prior.log_density(deviation, torch.full_like(deviation, scale)).numpy()
 
-    left.plot(weights, np.exp(log_density(weights)), color=BLUE, linewidth=2.0)
-    left.fill_between(weights, np.exp(log_density(weights)), color=BLUE, alpha=0.15, linewidth=0)
-    left.set(xlabel="weight w", ylabel="prior density p(w)", ylim=(0.0, None))
+    left.plot(weights, np.exp(log_density(weights)), color=PROBABILITY, linewidth=2.0)
+    left.fill_between(weights, np.exp(log_density(weights)), color=PROBABILITY, alpha=0.15, linewidth=0)
+    left.set_ylim(0.0, None)
     name = prior.words.split(maxsplit=1)[1].capitalize()
     shown = ", ".join(f"{letter} = {np.asarray(value).item() * unit:.3g}" for letter, value in scales.items())
-    left.set_title(f"{name}, scale{'s' * (len(scales) > 1)} {shown}", loc="left", fontsize=10)
+    describe(left, f"{name}, scale{'s' * (len(scales) > 1)} {shown}", "weight w", "prior density p(w)")
 
     penalty_values = np.array([penalty.value(np.array([weight])) for weight in weights])
     away = "w" if loc == 0 else f"w − {loc:g}" if loc > 0 else f"w + {-loc:g}"
@@ -97,14 +102,18 @@ def plot_prior_and_penalty(
     if len(rows) == 1:
         rows = [("λ", *rest) for _, *rest in rows]
     words = " + ".join(f"{symbol} {term}" for symbol, term, _, _ in rows)
-    right.plot(weights, penalty_values, color=VERMILLION, linewidth=2.0, label=words)
+    room = 0.9 * width_of(right)
+    right.plot(weights, penalty_values, color=MAP, linewidth=2.0, label=wrapped(words, room, 9.0))
     dots = weights[::25]
     by_density = noise_scale**2 / num_rows * (log_density(np.array([loc])) - log_density(dots))
     words = f"(s²/n) (log p({loc:g}) − log p(w))"
-    right.plot(dots, by_density, "o", color=BLUE, markersize=4.5, label=words, clip_on=False)
-    right.set(xlabel="weight w", ylabel="penalty on the mean of (y − ŷ)²/2", ylim=(0.0, None))
-    strengths = [f"{symbol} = s²/(n {power}) = {np.asarray(value).item():.3g}" for symbol, _, power, value in rows]
-    strength = ", ".join(strengths)
-    right.set_title(f"Its penalty, {strength}  (n = {num_rows:,}, s = {noise_scale:.3g})", loc="left", fontsize=10)
-    right.legend(frameon=False, fontsize=9, loc="upper center")
+    right.plot(dots, by_density, "o", color=PROBABILITY, markersize=4.5, label=wrapped(words, room, 9.0), clip_on=False)
+    right.set_ylim(0.0, None)
+    strengths = [f"{symbol} = s²/(n{power}) = {np.asarray(value).item():.3g}" for symbol, _, power, value in rows]
+    title = f"Its penalty, {', '.join(strengths)} (n = {num_rows:,}, s = {noise_scale:.3g})"
+    describe(right, title, "weight w", "penalty on the mean of (y − ŷ)²/2")
+    # Between the arms of the penalty there is room, of narrow axes only below them.
+    place = {} if width_of(right) >= _WIDE else {"bbox_to_anchor": (0.5, 0.0)}
+    below = ScaledTranslation(0.0, 0.0 if not place else -_BELOW / 72.0, right.figure.dpi_scale_trans)
+    right.legend(loc="upper center", frameon=False, fontsize=9, bbox_transform=right.transAxes + below, **place)
     return np.array([left, right])

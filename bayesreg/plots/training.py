@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from bayesreg.certificates import certify
 from bayesreg.objectives import get_convention
-from bayesreg.plots.parts import BLUE, LOSS_NAMES, VERMILLION, axes_or_new, label_ends, logarithmic_if_wide
+from bayesreg.plots.parts import (
+    LOSS_NAMES,
+    TEST,
+    TRAIN,
+    axes_or_new,
+    describe,
+    label_ends,
+    logarithmic,
+    logarithmic_if_wide,
+    most_ends,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +58,7 @@ def plot_training(run: TrainingRun, ax: Axes | None = None) -> Axes:
     history, penalty = run.history, run.penalty
     ax = axes_or_new(ax, (6.5, 4.0))
     shown = []
-    for rows, color in (("train", BLUE), ("test", VERMILLION)):
+    for rows, color in (("train", TRAIN), ("test", TEST)):
         if f"{rows}_loss" in history:
             shown.append((rows, history[f"{rows}_loss"].to_numpy(), color, "-"))
             if penalty.kind != "none":
@@ -56,9 +67,9 @@ def plot_training(run: TrainingRun, ax: Axes | None = None) -> Axes:
         ax.plot(history["epoch"], losses, style, color=color, linewidth=1.8, label=words)
     logarithmic_if_wide(ax, *(losses for _, losses, _, _ in shown))
     ax.margins(x=0.0)
-    ax.set(xlabel="epoch", ylabel=LOSS_NAMES[get_convention(penalty.convention).training_loss])
-    title = "no penalty" if penalty.kind == "none" else f"{penalty!r}"
-    ax.set_title(title, loc="left", fontsize=10)
+    ax.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))  # epochs are whole
+    title = "Loss in training, " + ("no penalty" if penalty.kind == "none" else f"{penalty!r}")
+    describe(ax, title, "epoch", LOSS_NAMES[get_convention(penalty.convention).training_loss])
     label_ends(ax, [(words, losses[-1], color) for words, losses, color, _ in shown])
     return ax
 
@@ -89,7 +100,7 @@ def plot_sgd_trajectories(
         >>> runs = [br.train(rows, br.L2(strength), epochs=5) for strength in strengths]
         >>> ax = plot_sgd_trajectories(runs, br.path(rows, "l2", strengths))
         >>> ax.get_title(loc="left"), [text.get_text() for text in ax.texts]
-        ('objective: mean of (y − ŷ)²/2, and the penalty', ['λ = 1', 'λ = 0.1'])
+        ('Training, above the optimum of: mean of (y − ŷ)²/2 + penalty', ['λ = 0.1', 'λ = 1'])
         >>> plt.close(ax.figure)
     """
     groups = _runs_by_strength(training)
@@ -111,13 +122,17 @@ def plot_sgd_trajectories(
             ax.plot(excess, color=shades[rank], linewidth=1.6 if len(found) == 1 else 0.8)
             known = excess[np.isfinite(excess)]
         if known.size:
-            ends.append((f"λ = {strength:.3g}", known[-1], shades[rank]))
+            ends.append((strength, known[-1], shades[rank]))
     loss = LOSS_NAMES[get_convention(groups[0][0].penalty.convention).training_loss]
-    ax.set(yscale="log", xlabel="epoch", ylabel="objective above its minimum")
-    ax.set_title(f"objective: {loss}, and the penalty", loc="left", fontsize=10)
+    values = np.concatenate([excess for found in excesses for excess in found])
+    values = values[np.isfinite(values)]
+    logarithmic(ax, values.max() / values.min() if values.size else 1.0)
     ax.margins(x=0.0)
-    step = max(1, -(-len(ends) // _MOST_NAMED))
-    label_ends(ax, sorted(ends, key=lambda end: end[1])[::step])
+    ax.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))  # epochs are whole
+    describe(ax, f"Training, above the optimum of: {loss} + penalty", "epoch", "objective above its minimum")
+    step = max(1, -(-len(ends) // min(_MOST_NAMED, most_ends(ax))))
+    shown = sorted(ends, key=lambda end: end[0])[::step]
+    label_ends(ax, [(f"λ = {strength:.3g}", height, shade) for strength, height, shade in shown])
     return ax
 
 

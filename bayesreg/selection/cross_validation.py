@@ -1,8 +1,8 @@
 """Cross-validation of the strength: the folds' moments from one pass, a certified path for each.
 
 The rows of a fold are left out of the sums, not subtracted from them, so that nothing cancels: without a fold are the
-folds of the other half, those of the other quarter of its own half, and so on. The errors are made from the rows left
-out.
+folds of the other half, those of the other quarter of its own half, and so on. The errors are made from the sums over
+the rows left out, and from these rows where an error is so small beside the target that the sums have not its digits.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from bayesreg.warnings import ConvergenceWarning
 
 # The sums of so many folds are held at once; of more, they are made when needed.
 _FEW_FOLDS = 32
+# A held-out mean square below this share of what it is the difference of is made from rows: rounding of the sums, some
+# 1e-15 of those, then is below 1e-10 of it.
+_SMALLEST_SHARE = 1e-5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,25 +157,21 @@ def cross_validate(
     strengths = default_lambdas(design, kind, ratio) if lambdas is None else checked_lambdas(lambdas, kind)
     splitter = KFold(folds, shuffle=True, random_state=int(seed))
     held_out = [held for _, held in splitter.split(rows.features)]
-    order = np.concatenate(held_out)
-    ends = np.cumsum([0, *map(len, held_out)])
-    parts = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-    features, target = rows.features[order], rows.target[order]
-    grouped = RegressionData(features, target, rows.feature_names, rows.target_name, transform=rows.transform)
-    losses, worst = np.empty((folds, len(strengths))), 0.0
+    mean_squares, worst = np.empty((folds, len(strengths))), 0.0
     with progress_bar(progress, "cross-validation, folds", folds) as bar:
-        for number, design in enumerate(_designs_without(grouped, parts, intercept)):
+        for number, (design, held) in enumerate(_designs_without(rows, held_out, intercept)):
             fits = fit_all(design, kind, strengths, ratio)
             worst = float(np.maximum(worst, fits.gaps.max()))  # which a NaN does not leave as it was
-            intercepts = design.target_mean - fits.weights @ design.feature_means
-            residuals = target[parts[number]] - fits.weights @ features[parts[number]].T - intercepts[:, None]
-            losses[number] = np.square(residuals).mean(axis=1) / 2.0
+            found, exact = _from_sums(fits.weights, design, held) if held else (np.empty(len(strengths)), False)
+            rest = np.flatnonzero(~np.broadcast_to(exact, found.shape))
+            found[rest] = _from_rows(fits.weights[rest], design, rows, held_out[number])
+            mean_squares[number] = found
             bar.advance()
     if not worst <= LARGEST_GAP:
         message = f"a fit in cross_validate has a relative gap of {worst:.1e} (threshold {LARGEST_GAP:g})"
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
-    sizes = torch.from_numpy(np.diff(ends))
-    return CrossValidation(kind, torch.from_numpy(strengths), torch.from_numpy(losses), sizes)
+    sizes = torch.tensor([len(held) for held in held_out])
+    return CrossValidation(kind, torch.from_numpy(strengths), torch.from_numpy(mean_squares / 2.0), sizes)
 
 
 def smallest(lambdas: torch.Tensor, loss: torch.Tensor) -> int:
@@ -180,13 +179,47 @@ def smallest(lambdas: torch.Tensor, loss: torch.Tensor) -> int:
     return int(torch.where(loss == loss.min(), lambdas, -1.0).argmax())
 
 
-def _designs_without(data: RegressionData, parts: list[slice], intercept: bool) -> Iterator[CentredDesign]:
-    """Yield the design of all rows but those of a part, for each part."""
+def _from_rows(weights: np.ndarray, design: CentredDesign, data: RegressionData, held_out: np.ndarray) -> np.ndarray:
+    """Return the mean square of the errors of held-out rows, `(m,)`."""
+    if not len(weights):
+        return np.empty(0)
+    used = weights.any(axis=0)
+    intercepts = design.target_mean - weights @ design.feature_means
+    fitted = weights[:, used] @ data.features[held_out][:, used].T
+    return np.square(data.target[held_out] - fitted - intercepts[:, None]).mean(axis=1)
+
+
+def _from_sums(weights: np.ndarray, design: CentredDesign, held: RowSums) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean square of held-out errors, |yc - Xc w|^2 / n + (mean error)^2, `(m,)`, and where digits suffice.
+
+    The means of fit and held-out rows are about one pivot: an offset of all of them does not enter.
+    """
+    used = np.append(np.flatnonzero(weights.any(axis=0)), weights.shape[1])
+    combination = np.column_stack([-weights[:, used[:-1]], np.ones(len(weights))])  # of the columns [X, y]
+    scatter = held.scatter[np.ix_(used, used)] / held.num_rows
+    fitted = combination.copy()
+    fitted[:, -1] = 0.0
+    means = held.offsets - design.moments.offsets if design.has_intercept else design.moments.pivot + held.offsets
+    bias = combination @ means[used]
+    squares = ((combination @ scatter) * combination).sum(axis=1) + np.square(bias)
+    parts = (
+        ((fitted @ scatter) * fitted).sum(axis=1)
+        + scatter[-1, -1]
+        + np.square(np.abs(combination) @ np.abs(means[used]))
+    )
+    return squares, squares > _SMALLEST_SHARE * parts
+
+
+def _designs_without(
+    data: RegressionData, parts: list[np.ndarray], intercept: bool
+) -> Iterator[tuple[CentredDesign, RowSums | None]]:
+    """Yield the design of all rows but those of a part, and the sums over the part where they are held."""
     whole = centred_design(data, intercept)
     if whole.from_rows:  # rows of many columns, or such as their second moments would not do justice to
-        for part in parts:
-            kept = np.r_[0 : part.start, part.stop : data.num_rows]
-            yield centred_design(RegressionData(data.features[kept], data.target[kept], data.feature_names), intercept)
+        for number in range(len(parts)):
+            kept = np.concatenate(parts[:number] + parts[number + 1 :])
+            rows = RegressionData(data.features[kept], data.target[kept], data.feature_names)
+            yield centred_design(rows, intercept), None
         return
     pivot = np.append(data.features[0], data.target[0])
     sums = sum_up_parts(data, pivot, parts) if len(parts) <= _FEW_FOLDS else None
@@ -194,7 +227,7 @@ def _designs_without(data: RegressionData, parts: list[slice], intercept: bool) 
     def total(first: int, last: int) -> RowSums:
         if sums is not None:
             return functools.reduce(RowSums.merged, sums[first:last])
-        return sum_up_parts(data, pivot, [slice(parts[first].start, parts[last - 1].stop)])[0]
+        return sum_up_parts(data, pivot, [np.concatenate(parts[first:last])])[0]
 
     def without(first: int, last: int, others: RowSums | None) -> Iterator[RowSums]:
         """Yield the sums without each of some folds, given those without all of them: half by half."""
@@ -206,6 +239,7 @@ def _designs_without(data: RegressionData, parts: list[slice], intercept: bool) 
             beside = total(*far)
             yield from without(*near, beside if others is None else others.merged(beside))
 
-    for rest in without(0, len(parts), None):
+    for number, rest in enumerate(without(0, len(parts), None)):
         moments = Moments(rest.num_rows, pivot, rest.offsets, rest.scatter, data.feature_names)
-        yield CentredDesign(moments if intercept else moments.about_origin())
+        held = None if sums is None else sums[number]
+        yield CentredDesign(moments if intercept else moments.about_origin()), held

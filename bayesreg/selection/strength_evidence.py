@@ -29,7 +29,7 @@ import torch
 from bayesreg.computing.threads import one_thread
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.moments import Moments
-from bayesreg.paths.posterior_path import posterior_path
+from bayesreg.paths.posterior_path import PosteriorPath, posterior_path
 
 # Strengths at which the posterior under a Laplace prior is drawn from.
 _FEWEST_NODES, _NODES_A_DECADE = 16, 5
@@ -122,8 +122,24 @@ def laplace_evidence(
         seed=seed,
         progress=progress,
     )
-    slopes = moments.num_features - found.l1_norm.numpy() / scales
-    errors = found.mcse_l1_norm.numpy() / scales
+    return evidence_from_posteriors(found, lambdas)
+
+
+def evidence_from_posteriors(found: PosteriorPath, lambdas: np.ndarray) -> StrengthEvidence:
+    """Return the evidence of Laplace priors along posteriors that were drawn from, the noise known.
+
+    Args:
+        found: Posteriors at two strengths or more, in any order.
+        lambdas: Strengths `(m,)` between them, in any order.
+
+    Returns:
+        The evidence, with its Monte Carlo error.
+    """
+    order = np.argsort(found.lambdas.numpy())
+    logs, nodes = np.log(lambdas), np.log(found.lambdas.numpy()[order])
+    scales = found.prior_scales.numpy()[order]
+    slopes = found.mean.shape[1] - found.l1_norm.numpy()[order] / scales
+    errors = found.mcse_l1_norm.numpy()[order] / scales
     slope = scipy.interpolate.PchipInterpolator(nodes, slopes)
     integral = slope.antiderivative()
     dense = np.linspace(nodes[0], nodes[-1], _DENSE)
@@ -139,10 +155,9 @@ def laplace_evidence(
 
 def _errors_from(place: float, logs: np.ndarray, nodes: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Return the standard error of the integral of the slope from a place to each of the logs."""
-    step = nodes[1] - nodes[0]
-    hats = np.maximum(1.0 - np.abs(np.linspace(nodes[0], nodes[-1], _DENSE)[:, None] - nodes) / step, 0.0)
-    areas = scipy.integrate.cumulative_trapezoid(hats, dx=(nodes[-1] - nodes[0]) / (_DENSE - 1), axis=0, initial=0.0)
     dense = np.linspace(nodes[0], nodes[-1], _DENSE)
+    hats = np.stack([np.interp(dense, nodes, row) for row in np.eye(len(nodes))], axis=1)  # 1 at a node, 0 at others
+    areas = scipy.integrate.cumulative_trapezoid(hats, dx=(nodes[-1] - nodes[0]) / (_DENSE - 1), axis=0, initial=0.0)
     areas = areas - areas[np.abs(dense - place).argmin()]
     return np.interp(logs, dense, np.sqrt(np.square(areas * errors).sum(axis=1)))
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bayesreg.computing.arrays import check_whole_number
+from bayesreg.computing.threads import threads_for
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.optimum import penalised_optimum
@@ -327,6 +328,8 @@ def more_data(
     intercepts = np.concatenate([spectrum.intercepts(w) for spectrum, w, _ in each])
     exact = [
         penalised_optimum(_moments(Moments.from_data(part), intercept), Penalty(l2=float(strength)))
+        if strength
+        else _least_norm(part, intercept)
         for part, strength in zip(parts, strengths, strict=True)
     ]
     return rows.remedy(
@@ -343,6 +346,14 @@ def more_data(
 
 def _moments(moments: Moments, intercept: bool) -> Moments:
     return moments if intercept else moments.about_origin()
+
+
+def _least_norm(data: RegressionData, intercept: bool) -> np.ndarray:
+    """Return the least-squares fit of minimum norm; `penalised_optimum` is free to return another one."""
+    columns = np.column_stack([data.features, data.target])
+    columns = columns - columns.mean(axis=0) if intercept else columns
+    with threads_for(min(columns.shape)):
+        return np.linalg.lstsq(columns[:, :-1], columns[:, -1], rcond=None)[0]
 
 
 def _some_rows(data: RegressionData, places: np.ndarray) -> RegressionData:
