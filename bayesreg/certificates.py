@@ -46,7 +46,7 @@ class Certificate:
     Example:
         >>> import bayesreg as br
         >>> data = br.load_diabetes().standardized()
-        >>> weights = br.train(data, br.L2(0.1), finish=True).weights
+        >>> weights = br.path(data, "l2", [0.1]).weights[0]
         >>> certificate = br.certify(weights, data, br.L2(0.1))
         >>> certificate.relative_gap < 1e-10, certificate.distance_bound < 1e-4
         (True, True)

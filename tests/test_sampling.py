@@ -273,7 +273,7 @@ def test_a_variational_fit_that_importance_weights_cannot_correct_is_warned_of(k
     result = EngineResult({}, {}, details={"converged": True, "psis_khat": khat})
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        _warn(None, result, chain=False)
+        _warn(SimpleNamespace(interrupted=False), result, chain=False)
     assert len(seen) == warned
     assert all(re.search(r"k-hat .* 0.71 \(threshold 0.7\)", str(found.message)) for found in seen)
 

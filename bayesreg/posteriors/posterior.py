@@ -188,9 +188,8 @@ class Posterior:
             >>> import bayesreg as br
             >>> data = br.load_diabetes().standardized()
             >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
-            >>> in_units_of_the_study = posterior.original_units().predict(br.load_diabetes().features[:2])
-            >>> in_units_of_the_study.shape, in_units_of_the_study.mean((0, 1)).round(decimals=-1).tolist()
-            (torch.Size([4, 1000, 2]), [210.0, 70.0])
+            >>> posterior.original_units().predict(br.load_diabetes().features[:2]).shape
+            torch.Size([4, 1000, 2])
         """
         features = pointwise.checked_features(features, self.data.feature_names)
         transform, source = self.data.transform, self.standardized

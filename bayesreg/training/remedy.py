@@ -38,10 +38,10 @@ class Remedy:
 
     Example:
         >>> import bayesreg as br
-        >>> train, test = br.simulate_weight_decay(seed=0)
-        >>> remedy = br.dropout(train, (0.2, 0.5), test=test)
+        >>> data = br.load_diabetes().standardized()
+        >>> remedy = br.early_stopping(data, steps=[10, 100], learning_rate=0.1)
         >>> remedy.name, remedy.knob, remedy.weights.shape
-        ('dropout', 'rate', torch.Size([2, 200]))
+        ('early stopping', 'steps', torch.Size([2, 10]))
     """
 
     name: str
@@ -65,11 +65,12 @@ class Remedy:
 
         Example:
             >>> import bayesreg as br
-            >>> train, test = br.simulate_weight_decay(seed=0)
-            >>> br.dropout(train, (0.2, 0.5), test=test).to_frame()[["remedy", "value", "test_loss"]].round(3)
-                remedy  value  test_loss
-            0  dropout    0.2       0.01
-            1  dropout    0.5       0.01
+            >>> train, test = br.load_diabetes().standardized().split(seed=1)
+            >>> remedy = br.early_stopping(train, steps=[10, 100], learning_rate=0.1, test=test)
+            >>> remedy.to_frame()[["value", "test_loss", "equivalent_lambda"]].round(3)
+               value  test_loss  equivalent_lambda
+            0     10      0.254                1.0
+            1    100      0.249                0.1
         """
         nothing = np.full(len(self.values), np.nan)
         equivalent = nothing if self.equivalent_lambda is None else self.equivalent_lambda

@@ -158,7 +158,7 @@ class TrainingRun:
         Example:
             >>> import bayesreg as br
             >>> data = br.load_diabetes().standardized()
-            >>> run = br.train(data, br.L2(0.01), finish=True).original_units()
+            >>> run = br.train(data, br.L2(0.01), epochs=1, finish=True).original_units()
             >>> round(run.intercept, 2), run.weights.numpy().round(1).tolist()[:3]
             (152.13, [-7.2, -234.5, 520.6])
         """
