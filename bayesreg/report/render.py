@@ -43,7 +43,7 @@ def render(page: Mapping[str, Any]) -> str:
 
 
 def safe_json(value: Any) -> Markup:
-    """Return a value as JSON that may stand inside a script element, whatever its texts are.
+    r"""Return a value as JSON that may stand inside a script element, whatever its texts are.
 
     Args:
         value: Plain values; NaN and infinities become null.
@@ -53,7 +53,7 @@ def safe_json(value: Any) -> Markup:
 
     Example:
         >>> print(safe_json(["</script>", float("inf")]))
-        ["\\u003c/script\\u003e",null]
+        ["\u003c/script\u003e",null]
     """
     text = json.dumps(plain(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.translate(_ESCAPES))
