@@ -203,8 +203,11 @@ def test_report_refuses_what_is_no_run(runs, tmp_path):
     (folder / "report.html").unlink()
     (folder / "explorer.json").unlink()
     assert_refused(call("report", folder), "is of the command 'dance'")
-    (folder / "manifest.json").write_text(json.dumps({"created_by": "bayesreg", "files": [], "command": "run"}))
-    assert_refused(call("report", folder), "manifest", "run the command again")
+    folder = copy_of(runs["path"], tmp_path / "old")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["largest_relative_gap"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert_refused(call("report", folder), "has no 'largest_relative_gap'", "run the command again")
 
 
 def test_a_report_that_cannot_be_made_costs_nothing_else(table, tmp_path, monkeypatch):
