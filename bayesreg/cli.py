@@ -292,7 +292,8 @@ def compare(
 
         found = run_comparison(settings, written, stages)
     if json:
-        print_json({"command": "compare", "settings": settings.to_dict(), **found.to_dict()})
+        where = {} if out is None else {"out": out}
+        print_json({"command": "compare", "settings": settings.to_dict(), **where, **found.to_dict()})
     else:
         show.show_comparison(show.console(), found)
         show.explain_comparison(show.console(), found)

@@ -327,5 +327,10 @@ def test_names_that_look_like_code_are_shown_as_they_are(opened, tmp_path):
     assert page.evaluate("Array.from(document.getElementById('feature').options, one => one.textContent)") == names
     assert page.locator("b, i").count() == 1  # of the page itself
     ticks = page.evaluate("Array.from(document.querySelectorAll('#coefficients .ytick text'), one => one.textContent)")
-    assert len(ticks) == 3 and sorted(ticks)[0].startswith('"quoted"') and any("script" in tick for tick in ticks)
+    assert (
+        len(ticks) == 3
+        and sorted(ticks)[0].startswith('"quoted"')
+        and any("script" in tick for tick in ticks)
+        and names[2] in ticks
+    )
     assert "<i>price</i>" in page.inner_text("h1") and "<b>run" in page.inner_text(".source >> nth=0")

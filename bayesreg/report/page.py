@@ -43,7 +43,10 @@ def page_of(
     if command not in COMMANDS:
         raise ValueError(f"{str(folder)!r} is of the command {command!r}; there are reports of {', '.join(COMMANDS)}")
     make = {"run": _of_run, "demo": _of_demo, "compare": _of_compare, "path": _of_path, "choose": _of_path}[command]
-    return make(folder, manifest, convention, rows)
+    try:
+        return make(folder, manifest, convention, rows)
+    except KeyError as error:
+        raise ValueError(f"the manifest of {str(folder)!r} has no {error}: run the command again") from error
 
 
 def _page(

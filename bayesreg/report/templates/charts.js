@@ -5,8 +5,8 @@ const Charts = (() => {
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-  // Plotly reads some tags in its texts: a feature's name has none.
-  const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  // Plotly reads some tags, and formulas between dollars, in its texts: a feature's name has none.
+  const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/[$]/g, "&#36;");
 
   const shorter = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 6)}…${text.slice(-5)}`);
 
