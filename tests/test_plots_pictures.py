@@ -138,7 +138,9 @@ def weight_plane(penalty, kind, strength):
 
 
 def trained(strength):
-    return br.train(rows(), br.L2(strength), 30, 442, 0.1, test=rows(), start=(np.linspace(-1, 1, 10), 0.0))
+    return br.train(
+        rows(), br.L2(strength), 30, 442, 0.1, test=rows().split(seed=1)[1], start=(np.linspace(-1, 1, 10), 0.0)
+    )
 
 
 def trajectories():
