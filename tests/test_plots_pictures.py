@@ -42,8 +42,8 @@ DPI = 60
 # By the distance that is overlooked and the size of the square, in pixels, of a picture with its letters and without:
 # above what the change of matplotlib from 3.10 to 3.11 makes, with another FreeType and other distances between lines,
 # up to 32, 6 and 32. 3.8 to 3.10 draw the same. Small squares notice lines and marks, large ones faint bands. (The root
-# mean square over a whole picture is 15 to 26 from that change alone.) What is fainter, such as a dotted line of grey or
-# the gaps of a dashed one over a band, is for the tests of what is on the axes.
+# mean square over a whole picture is 15 to 26 from that change alone.) What is fainter, a dotted line of grey, or the
+# gaps of a dashed one over a band, is for the tests of what is on the axes.
 TOLERANCES = {("with letters", 2, 3): 40.0, ("with letters", 2, 15): 10.0, ("without", 0, 3): 40.0}
 ARVIZ_AND_MATPLOTLIB = ("0.8", "3.10")
 # The bundled font, its outlines as they are: hinting is what differs between versions of FreeType.
@@ -138,7 +138,9 @@ def weight_plane(penalty, kind, strength):
 
 
 def trained(strength):
-    return br.train(rows(), br.L2(strength), 30, 442, 0.1, test=rows(), start=(np.linspace(-1, 1, 10), 0.0))
+    return br.train(
+        rows(), br.L2(strength), 30, 442, 0.1, test=rows().split(seed=1)[1], start=(np.linspace(-1, 1, 10), 0.0)
+    )
 
 
 def trajectories():

@@ -59,7 +59,7 @@ def test_trajectories_are_those_given_as_weights_or_as_runs():
     for points in shown:
         assert (points.min(axis=0) > [ax.get_xlim()[0], ax.get_ylim()[0]]).all()
         assert (points.max(axis=0) < [ax.get_xlim()[1], ax.get_ylim()[1]]).all()
-    assert ax.get_xlabel().split() == "weight of column 0 (response per unit of the feature)".split()
+    assert " ".join(ax.get_xlabel().split()) == "weight of column 0 (response per unit of the feature)"
 
 
 def test_a_map_at_the_centre_says_so():

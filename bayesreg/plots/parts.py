@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000")
 # Probability (prior, posterior, evidence); the MAP, and the penalty; a penalised fit, and what was chosen; the loss on
-# the rows trained on, and on rows not trained on (test, held out); what only helps to read the others.
-PROBABILITY, MAP, FIT, TRAIN, TEST, GREY = "#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#666666"
+# the rows trained on, and on rows not trained on (test, held out); what only helps to read the others. The two losses
+# differ in lightness too: in grey, and for an eye without green.
+PROBABILITY, MAP, FIT, TRAIN, TEST, GREY = "#0072B2", "#D55E00", "#000000", "#009E73", "#E69F00", "#666666"
 # Characters of a name that there is room for: in a row of its own, and beside a point or over a small panel.
 ROW_NAME, SHORT_NAME = 40, 20
 INCHES_PER_CHARACTER = 0.085  # of a row's name, at the usual 10 points
