@@ -134,7 +134,7 @@ def test_a_hard_scale_goes_on_until_it_is_known():
     """Where 50 draws of 16 chains are worth 30."""
     data = br.load_diabetes().standardized()
     grid = PriorGrid("l1", np.array([3e-3]), 0.7, True, br.Moments.from_data(data))
-    first = laplace_path._together(grid, [0], laplace_path._Wanted(400, 0.9, None), 50, 1, seed=0)[0]
+    first = laplace_path._together(grid, [0], laplace_path._Wanted(400, 0.9, None, progress=False), 50, 1, seed=0)[0]
     assert float(first["ess"]) < 200.0
     path = br.posterior_path(data, "l1", prior_scales=[3e-3], noise_scale=0.7, draws=400)
     assert float(path.ess[0]) >= 400.0

@@ -11,7 +11,7 @@ from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.training import batch as training_batch
 from bayesreg.training.path import train_path
-from bayesreg.training.train import train
+from bayesreg.training.train import largest_stable_step, train
 
 LAMBDAS = [0.0, 0.1, 0.7]
 SEEDS = (3, 5)
@@ -256,7 +256,7 @@ def test_bad_input_is_refused(settings, error, message):
 @pytest.mark.parametrize(("batch_size", "rate"), [(5, 2.0), (1000, 0.0)])
 def test_a_run_that_diverges_is_named_with_the_rate_that_train_names(batch_size, rate, d):
     data = make_rows(d=d)
-    stable = br.training.largest_stable_step(data, br.L2(40.0), batch_size)
+    stable = largest_stable_step(data, br.L2(40.0), batch_size)
     # On the full batch the bound is sharp: beyond it for the strongest penalty, not for the others.
     rate = rate or 1.02 * stable
     lambdas = [0.0, 40.0] if batch_size == 1000 else [40.0]
