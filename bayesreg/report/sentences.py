@@ -209,7 +209,7 @@ def replicated(p_values: Mapping[str, float]) -> Finding:
     return Finding(
         False,
         f"Data drawn from the model differ from the observed ones in {', '.join(bad)}: a normal target of constant "
-        "spread does not describe these rows there. Look at the residuals; a logarithm of the target often helps.",
+        "spread does not describe these rows there. Look at the residuals; the logarithm of a positive target may do.",
     )
 
 
