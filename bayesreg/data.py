@@ -320,7 +320,10 @@ def require_rows(data: RegressionData, purpose: str) -> RegressionData:
     """
     if not isinstance(data, RegressionData):
         kept = " (which keep sums and no rows)" if type(data).__name__ == "Moments" else ""
-        raise TypeError(f"{purpose} needs rows: data must be a RegressionData, got {type(data).__name__}{kept}")
+        raise TypeError(
+            f"{purpose} needs rows: data must be a RegressionData, got {type(data).__name__}{kept}; "
+            "br.RegressionData(features, target) makes one of arrays, tensors or a DataFrame"
+        )
     return data
 
 

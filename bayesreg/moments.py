@@ -361,7 +361,10 @@ def as_moments(data: RegressionData | Moments) -> Moments:
         return data
     if isinstance(data, RegressionData):
         return Moments.from_data(data)
-    raise TypeError(f"data must be a RegressionData or Moments, got {type(data).__name__}")
+    raise TypeError(
+        f"data must be a RegressionData or Moments, got {type(data).__name__}; br.RegressionData(features, target) "
+        "makes one of arrays, tensors or a DataFrame, br.read_table(path, target=...) of a file"
+    )
 
 
 def _unpickle(rows, numbers, feature_names, target_name, transform, centred) -> Moments:

@@ -11,6 +11,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import bayesreg as br
+import bayesreg.computing.threads
 from bayesreg.computing.threads import in_parallel, num_threads, one_thread
 from bayesreg.inference import hmc
 
@@ -149,3 +150,22 @@ def test_a_piece_that_fails_ends_the_others(two_threads):
     with one_thread(), pytest.raises(RuntimeError, match="planned"):
         in_parallel(work, range(4))
     assert not ended
+
+
+def test_an_interrupt_on_the_way_in_leaves_nothing_behind(monkeypatch):
+    libraries = bayesreg.computing.threads._blas_libraries()
+    before, calls = [library.num_threads for library in libraries], []
+
+    def interrupted(number):
+        calls.append(number)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libraries[-1], "set_num_threads", interrupted)
+        with pytest.raises(KeyboardInterrupt), one_thread():
+            pytest.fail("inside")
+    assert [library.num_threads for library in libraries[:-1]] == before[:-1]
+    with one_thread():
+        assert all(library.num_threads == 1 for library in libraries)
+    assert [library.num_threads for library in libraries] == before

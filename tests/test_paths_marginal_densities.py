@@ -4,11 +4,13 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import scipy.stats
+import torch
 from quadrature import integrate
 from test_paths_laplace_path import OneWeight, data_of
 
 import bayesreg as br
 from bayesreg.paths import laplace_path
+from bayesreg.paths.marginal_densities import laplace_densities
 
 
 def masses(path):
@@ -92,3 +94,23 @@ def test_nothing_else_changes_and_none_are_made_unless_asked():
     assert plain.mean.tolist() == dense.mean.tolist() and plain.upper.tolist() == dense.upper.tolist()
     with pytest.raises(ValueError, match="num_density_points must be"):
         br.posterior_path(data, "l1", prior_scales=[0.3], noise_scale=0.5, num_density_points=1)
+
+
+@pytest.mark.parametrize("noise", [1e-9, 1e-6, 1.0])
+@pytest.mark.parametrize("prior_scale", [1e-10, 1.0, 1e6])
+def test_narrow_noise_and_narrow_priors_lose_no_digits(noise, prior_scale):
+    random = np.random.default_rng(5)
+    x = torch.from_numpy(random.standard_normal((50, 3)))
+    gram, cross = x.mT @ x, x.mT @ (x @ torch.tensor([1.0, -2.0, 0.0], dtype=torch.float64))
+    precision = gram.diagonal() / noise**2
+    mean = torch.linalg.solve(gram, cross)
+    weights = mean.expand(7, 3).clone()
+    # Around the mode of each conditional density: the least-squares weight moved by v / b, or zero.
+    moved = mean.sign() * (mean.abs() - 1.0 / (precision * prior_scale)).clamp(min=0.0)
+    narrow = torch.full((3,), 2.0 * prior_scale, dtype=torch.float64)  # at zero, where the prior is the narrower one
+    spread = torch.where(moved == 0.0, torch.minimum(precision.rsqrt(), narrow), precision.rsqrt())
+    points = moved.unsqueeze(-1) + spread.unsqueeze(-1) * torch.linspace(-12.0, 12.0, 4801, dtype=torch.float64)
+    known = torch.tensor(noise, dtype=torch.float64)
+    densities = laplace_densities(points, weights, known, prior_scale, gram, cross)
+    area = torch.trapezoid(densities, points)
+    assert torch.allclose(area, torch.ones(3, dtype=torch.float64), atol=1e-4), area

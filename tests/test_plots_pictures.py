@@ -50,6 +50,12 @@ ARVIZ_AND_MATPLOTLIB = ("0.8", "3.10")
 STYLE = {"font.family": "DejaVu Sans", "text.hinting": "none"}
 
 
+@pytest.fixture(autouse=True)
+def no_figure_stays():
+    yield
+    plt.close("all")
+
+
 def rows(num_features=10):
     """The diabetes data, and beyond their columns some that are shifted copies of them."""
     data = br.load_diabetes()

@@ -9,6 +9,7 @@ import pytest
 from commands import call
 
 import bayesreg as br
+from bayesreg.report import explorer
 
 pytestmark = pytest.mark.browser
 NOISE, SCALE = 0.7, 0.5
@@ -166,7 +167,9 @@ def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
     assert int(page.input_value("#lambda")) == index
     ends = br.path(data, "l1").lambdas[[0, -1]]
     strengths = np.geomspace(*ends, len(axis["lambdas"]))[::-1].copy()
-    posterior = br.posterior_path(data, "l1", strengths, noise_scale=NOISE, draws=500, num_density_points=61, seed=0)
+    posterior = br.posterior_path(
+        data, "l1", strengths, noise_scale=NOISE, draws=explorer._DRAWS, num_density_points=61, seed=0
+    )
     fits = br.path(data, "l1", strengths, noise_scale=NOISE)
     for place in (index, 9, len(axis["lambdas"]) - 1):
         move_to(page, place)

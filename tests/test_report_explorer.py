@@ -9,6 +9,7 @@ import pytest
 import bayesreg as br
 from bayesreg.commands.run_directory import strict_json
 from bayesreg.objectives import CONVENTIONS
+from bayesreg.report.explorer import _DRAWS as DRAWS
 from bayesreg.report.explorer import MOST_FEATURES, MOST_LAPLACE_FEATURES, Mark, explore
 from bayesreg.selection.strength_evidence import laplace_evidence
 
@@ -42,7 +43,9 @@ def test_fits_losses_and_posteriors_are_those_of_the_api(diabetes, kind):
     np.testing.assert_allclose(axis["held_out"]["standard_error"], folds.standard_error, rtol=1e-5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", br.ConvergenceWarning)
-        posterior = br.posterior_path(data, kind, strengths, noise_scale=0.7, draws=500, seed=3, num_density_points=61)
+        posterior = br.posterior_path(
+            data, kind, strengths, noise_scale=0.7, draws=DRAWS, seed=3, num_density_points=61
+        )
     for name in ("mean", "sd", "lower", "upper"):
         # Draws move with the last digits of the strengths, a little.
         spread = 1e-6 if kind == "l2" else 0.02

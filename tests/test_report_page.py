@@ -243,7 +243,7 @@ def test_a_report_that_cannot_be_written_is_an_error_and_leaves_nothing(table, t
             "an elastic net's prior of scales 0.5 (Gaussian) and 0.2 (Laplace)",
         ),
         (["--scale", "0.5,0.1,0.2"], "of scale one a feature (one lambda a feature"),
-        (["--scale", "HalfNormal(1.0)"], "a Gaussian prior of scale learned (posterior mean"),
+        (["--scale", "HalfNormal(1.0)"], "a Gaussian prior of a learned scale (posterior mean"),
         (["--scale", 0.5, "--loc", 1], "a Gaussian prior of scale 0.5"),
         (["--scale", 0.5, "--no-intercept", "--no-standardize", "--noise-scale", 1], "a Gaussian prior of scale 0.5"),
     ],

@@ -18,6 +18,7 @@ def comparison(routes, wrong):
     ("finding", "passed", "words"),
     [
         (sentences.certified(True, 3e-12, 1e-8, 1e-9), True, ["is certified", "duality gap 3e-12, allowed 1e-08"]),
+        (sentences.certified(True, 3e-31, 1e-8, 1e-9), True, ["duality gap below 1e-15, allowed 1e-08"]),
         (sentences.certified(False, 3e-5, 1e-8, 0.1), False, ["not certified", "3e-05", "standardize"]),
         (sentences.certified(True, None, 1e-8, 2e-15), True, ["KKT residual 2e-15"]),
         (sentences.certified(False, None, 1e-8, 0.25), False, ["KKT residual 0.2", "allowed 1e-08"]),
@@ -45,6 +46,23 @@ def comparison(routes, wrong):
             ["agree", "1.0021 (allowed 1.01)", "2,346 (needed 400)"],
         ),
         (
+            sentences.chains("hmc", 6400, 1.0061, 2345.6, 0, [], many=True),
+            True,
+            ["agree", "the noise of short chains left out, is at most 1.0061"],
+        ),
+        (
+            sentences.chains(
+                "gibbs", 800, 1.001, 900.0, 0, ["sampling was interrupted: 4 chains of 200 draws are kept"]
+            ),
+            True,
+            ["cut short", "4 chains of 200", "agrees"],
+        ),
+        (
+            sentences.chains("nuts", 800, float("nan"), 12.0, 0, ["the ESS of x is 12"]),
+            False,
+            ["R-hat is unknown", "cannot be trusted"],
+        ),
+        (
             sentences.chains("nuts", 800, 1.31, 12.0, 7, ["R-hat of x is 1.31"]),
             False,
             ["cannot be trusted", "1.3100", "12 (needed 400)", "7 transitions diverged", "--draws"],
@@ -55,7 +73,7 @@ def comparison(routes, wrong):
         (sentences.replicated({"mean": 0.4, "smallest": 0.02}), True, ["resemble", "mean, smallest"]),
         (sentences.replicated({"mean": 0.4, "smallest": 0.999}), False, ["differ", "in smallest:", "logarithm"]),
         (sentences.replicated({"largest": 0.0}), False, ["in largest:"]),
-        (sentences.gaps(2e-16, 1e-10, 100), True, ["Each of the 100 fits", "2e-16"]),
+        (sentences.gaps(2e-16, 1e-10, 100), True, ["Each of the 100 fits", "at most 1e-15"]),
         (sentences.gaps(2e-6, 1e-10, 100), False, ["Not every fit", "2e-06", "allowed 1e-10", "Standardize"]),
     ],
 )
@@ -79,7 +97,8 @@ def test_as_many_rows_as_chance_allows_are_fine_and_one_more_is_not():
         ({"kind": "flat"}, "a flat prior"),
         ({"kind": "gaussian", "scale": 0.5}, "a Gaussian prior of scale 0.5"),
         ({"kind": "laplace", "scale": [0.1, 0.2]}, "a Laplace prior of scale one a feature"),
-        ({"kind": "laplace", "scale": {"distribution": "HalfNormal"}}, "a Laplace prior of scale learned"),
+        ({"kind": "laplace", "scale": 0.1, "loc": 0.3}, "a Laplace prior of scale 0.1 around 0.3"),
+        ({"kind": "laplace", "scale": {"distribution": "HalfNormal"}}, "a Laplace prior of a learned scale"),
         (
             {"kind": "gaussian", "scale": 2.0, "relative_to_noise": True},
             "a Gaussian prior of scale 2 times the noise scale",

@@ -224,7 +224,7 @@ def test_a_constant_target_has_no_noise_scale(split):
 def test_one_lambda_leaves_nothing_to_choose(split):
     for kind in ("l2", "l1"):
         (choice,) = br.choose_lambda(split[0], kind, ("evidence",), [0.1], noise_scale=0.7).choices
-        assert choice.strength == 0.1 and choice.lower is None and choice.note == "at the end of the lambdas"
+        assert choice.strength == 0.1 and choice.lower is None and choice.note.startswith("at the end of the lambdas")
 
 
 def test_moments_of_an_elastic_net_leave_no_method(split):

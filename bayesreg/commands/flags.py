@@ -29,7 +29,11 @@ _RUN = {
     r"\b(draws|chains|tune)=(?=\d)": r"--\1 ",
     r"\braise target_acceptance, or loosen or": "loosen or",  # a run has no such option
 }
-_PATH = _RUN | {r"\bkind='(\w+)'": r"--kind \1", r"\bfor kind '(\w+)' and '(\w+)'": r"for --kind \1 and \2"}
+_PATH = _RUN | {
+    r" \(threshold (\d+)\): raise draws": r" (threshold \1)",  # they have no such option
+    r"\bkind='(\w+)'": r"--kind \1",
+    r"\bfor kind '(\w+)' and '(\w+)'": r"for --kind \1 and \2",
+}
 _OF_COMMANDS = {"convert": _CONVERT, "path": _PATH, "choose": _PATH}
 
 

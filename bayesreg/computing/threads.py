@@ -39,9 +39,10 @@ def one_thread() -> Iterator[None]:
         yield
         return
     torch = sys.modules.get("torch")  # what works on NumPy arrays alone does not wait for its import
-    before = torch.get_num_threads() if torch else _blas_threads()
-    _limit_blas()
+    before, limited = torch.get_num_threads() if torch else _blas_threads(), False
     try:
+        _limit_blas()
+        limited = True
         _inside.flag, _inside.num_threads = True, before
         if torch:
             torch.set_num_threads(1)
@@ -50,7 +51,8 @@ def one_thread() -> Iterator[None]:
         _inside.flag = False
         if torch:
             torch.set_num_threads(before)
-        _release_blas()
+        if limited:
+            _release_blas()
 
 
 def threads_for(size: int) -> AbstractContextManager[None]:
@@ -127,9 +129,14 @@ def _limit_blas() -> None:
     with _lock:
         if _num_inside == 0:
             # Not by a `threadpool_limits`: that describes each library before and after, which takes most of its time.
-            for library in _blas_libraries():
-                _blas_threads_before.append(library.num_threads)
-                library.set_num_threads(1)
+            before = [library.num_threads for library in _blas_libraries()]
+            try:
+                for library in _blas_libraries():
+                    library.set_num_threads(1)
+                _blas_threads_before[:] = before
+            except BaseException:  # an interrupt must not leave half of it
+                _set_blas(before)
+                raise
         _num_inside += 1
 
 
@@ -138,9 +145,12 @@ def _release_blas() -> None:
     with _lock:
         _num_inside -= 1
         if _num_inside == 0:
-            for library, before in zip(_blas_libraries(), _blas_threads_before, strict=True):
-                library.set_num_threads(before)
-            _blas_threads_before.clear()
+            _set_blas(_blas_threads_before)
+
+
+def _set_blas(numbers: list[int]) -> None:
+    for library, number in zip(_blas_libraries(), numbers, strict=True):
+        library.set_num_threads(number)
 
 
 def _blas_threads() -> int:

@@ -58,8 +58,10 @@ def checked_lambdas(lambdas: Sequence[float] | np.ndarray | torch.Tensor, kind: 
 
 def checked_ratio(kind: str, l1_ratio: float) -> float:
     """Return the share r of the L1 term: 0 for l2, 1 for l1, as given for an elastic net; or refuse kind and share."""
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(
+            f"kind must be one of {', '.join(KINDS)}, got {kind if isinstance(kind, str) else type(kind).__name__!r}"
+        )
     if kind != "elasticnet":
         return {"l2": 0.0, "l1": 1.0}[kind]
     ratio = checked_number(l1_ratio, "l1_ratio", "a number above 0 and below 1")

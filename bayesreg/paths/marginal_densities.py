@@ -68,12 +68,21 @@ def laplace_densities(
             continue
         sd = noise / squares[j].sqrt()
         mean, shift = offsets[:, j] / squares[j], sd.square() / prior_scale
-        # Each side's mass, over exp((mean^2 - w^2) / 2) of the other terms: its own Normal, of mean m -+ v / b.
+        # Each side of zero has a Normal of its own, of mean m + v / b below and m - v / b above, v = s^2 / Sxx_jj. At
+        # most one of the means lies on its own side; all is told from the height there, so that no large squares are
+        # subtracted where the noise or the prior is narrow.
         sides = torch.stack([mean + shift, mean - shift])
         ends = torch.stack([-sides[0], sides[1]]) / sd
-        logs = 0.5 * (sides / sd).square() + torch.special.log_ndtr(ends)
+        own = ends > 0.0
+        peak = 0.5 * ends.clamp(min=0.0).square().sum(0)
+        beyond = (torch.special.erfcx(-ends.clamp(max=0.0) / math.sqrt(2.0)) / 2.0).log() - peak
+        logs = torch.where(own, torch.special.log_ndtr(ends), beyond)
         log_mass = torch.logsumexp(logs, 0) + sd.log() + 0.5 * math.log(2.0 * math.pi)
-        scaled = points[j].unsqueeze(-1) / sd
-        exponent = scaled * mean / sd - 0.5 * scaled.square() - points[j].abs().unsqueeze(-1) / prior_scale
-        found.append((exponent - log_mass).exp().mean(-1))
+        point = points[j].unsqueeze(-1)
+        above = (point >= 0.0).expand(-1, sd.shape[0])
+        centre, inside = torch.where(above, sides[1], sides[0]), torch.where(above, own[1], own[0])
+        scaled = point / sd
+        near = -0.5 * ((point - centre) / sd).square()
+        far = scaled * (centre / sd) - 0.5 * scaled.square() - peak
+        found.append((torch.where(inside, near, far) - log_mass).exp().mean(-1))
     return torch.stack(found)

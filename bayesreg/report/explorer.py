@@ -36,7 +36,7 @@ MOST_LAPLACE_FEATURES = 30
 _STRENGTHS = {"l2": 41, "l1": 17}
 _STRENGTHS_WITHOUT_DRAWS = 41
 _NOTHING_MOVES = 10.0
-_DRAWS = 500
+_DRAWS = 1000
 _FOLDS, _FEWEST_ROWS_TO_HOLD_OUT = 10, 20
 # What is left out above: held-out losses by the numbers in the rows, the rest by the smaller side of the matrix.
 _MOST_NUMBERS, _LARGEST_SIDE = 2e7, 2000
@@ -97,7 +97,9 @@ def explore(
         document["notes"].append(f"There is no explorer: the data have {side:,} rows and columns, too many for a page.")
         return document
     marks = [mark for mark in marks if np.isfinite(mark.strength) and mark.strength > 0.0]
-    fits = {kind: _fits(data, kind, noise_scale, intercept, marks) for kind in ("l2", "l1")}
+    with convergence_warnings() as warned:
+        fits = {kind: _fits(data, kind, noise_scale, intercept, marks) for kind in ("l2", "l1")}
+    document["notes"] += [f"In the explorer, {warning}." for warning in warned]
     shown = _largest(moments, fits, marks)
     if left := moments.num_features - len(shown):
         document["notes"].append(
@@ -136,8 +138,11 @@ def conventions(moments: Moments, noise_scale: float) -> list[dict[str, Any]]:
     for row in CONVENTIONS.values():
         factors = {}
         for kind in ("l2", "l1"):
-            if not row.refusal and getattr(row, f"accepts_{kind}") and known["target_scale"] > 0:
-                factors[kind] = conversion(kind, CANONICAL, row.name).at(f"the factor to {row.name}", **known)
+            if row.refusal or not getattr(row, f"accepts_{kind}"):
+                continue
+            factor = conversion(kind, CANONICAL, row.name)
+            if known["target_scale"] > 0.0 or "target_scale" not in factor.needs:  # a constant target has none
+                factors[kind] = factor.at(f"the factor to {row.name}", **{k: v for k, v in known.items() if v})
         if factors:
             found.append({"name": row.name, "library": row.library, "objective": row.objective, **factors})
     return sorted(found, key=lambda entry: entry["name"] != CANONICAL)
@@ -213,7 +218,10 @@ def _axis(
             intercept=intercept,
             seed=seed,
         )
-    notes += [f"On the {'Laplace' if fits.kind == 'l1' else 'Gaussian'} axis {warning}." for warning in found]
+    notes += [
+        f"On the {'Laplace' if fits.kind == 'l1' else 'Gaussian'} axis {str(warning).removesuffix(': raise draws')}."
+        for warning in found
+    ]
     axis["posterior"] = {
         name: _numbers(getattr(posterior, name)[:, shown]) for name in ("mean", "sd", "lower", "upper")
     }
@@ -251,7 +259,9 @@ def _held_out(
         if (note := f"There are no held-out losses: {reason}.") not in notes:
             notes.append(note)
         return None
-    found = cross_validate(data, fits.kind, fits.lambdas, folds=_FOLDS, seed=seed % 2**32, intercept=intercept)
+    with convergence_warnings() as warned:
+        found = cross_validate(data, fits.kind, fits.lambdas, folds=_FOLDS, seed=seed % 2**32, intercept=intercept)
+    notes += [f"In the cross-validation, {warning}." for warning in warned]
     errors = _numbers(found.standard_error)
     return {"what": f"{_FOLDS}-fold cross-validation", "loss": _numbers(found.loss), "standard_error": errors}
 

@@ -11,8 +11,10 @@ from bayesreg.comparison import EXACT_TOLERANCE
 from bayesreg.data import RegressionData
 from bayesreg.engines import ENGINES
 from bayesreg.inference.map import MapEstimate, map_estimate
+from bayesreg.posteriors.summary import convergence
 from bayesreg.report import sentences
 from bayesreg.report.explorer import MOST_FEATURES, Mark
+from bayesreg.sampling import MANY_CHAINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 INTERVAL = 0.9
 _REPLICATIONS, _MOST_REPLICATED_NUMBERS = 1000, 2e7
 _BINS = 24
-_STATISTICS = {"mean": np.mean, "standard deviation": np.std, "smallest": np.min, "largest": np.max}
+_STATISTICS = {"mean": np.mean, "standard deviation": np.std, "smallest value": np.min, "largest value": np.max}
 
 
 @dataclass(frozen=True)
@@ -183,26 +185,28 @@ def _diagnostics(
     posterior: Posterior, summary: pd.DataFrame, warnings: list[str]
 ) -> tuple[sentences.Finding, dict[str, str]]:
     draws = posterior.num_chains * posterior.num_draws
-    ess = summary[["ess_bulk", "ess_tail"]].min(axis=1)
+    many = posterior.num_chains >= MANY_CHAINS
+    judged = convergence(posterior.draws, posterior.data.feature_names, many)  # as the run itself was judged
+    r_hat, ess = judged["r_hat"], judged["ess"]
     divergent = int(posterior.sample_stats["diverging"].sum()) if "diverging" in posterior.sample_stats else 0
-    finding = sentences.chains(
-        posterior.method, draws, float(summary["r_hat"].max()), float(ess.min()), divergent, warnings
-    )
+    finding = sentences.chains(posterior.method, draws, float(r_hat.max()), float(ess.min()), divergent, warnings, many)
     error = float((summary["mcse_mean"] / summary["sd"]).max())
     measures = {
         "Engine": posterior.method,
         "Why this one": posterior.reason,
         "Draws": f"{posterior.num_chains} × {posterior.num_draws:,}",
-        "Error of the means": f"at most {error:.1%} of a standard deviation",
+        "Error of the means": "unknown" if np.isnan(error) else f"at most {error:.1%} of a standard deviation",
     }
     if not ENGINES[posterior.method].independent:
         measures |= {
-            "Largest R-hat": f"{summary['r_hat'].max():.4f} ({summary['r_hat'].idxmax()})",
-            "Smallest effective sample size": f"{ess.min():,.0f} ({ess.idxmin()})",
+            "Largest R-hat": "unknown" if r_hat.isna().all() else f"{r_hat.max():.4f} ({r_hat.idxmax()})",
+            "Smallest effective sample size": "unknown" if ess.isna().all() else f"{ess.min():,.0f} ({ess.idxmin()})",
             "Divergent transitions": f"{divergent:,}",
         }
     if posterior.log_evidence is not None:
-        measures["Log evidence"] = f"{posterior.log_evidence:,.2f} nats, in the units of the sampling"
+        measures["Log evidence"] = (
+            f"{posterior.log_evidence:,.2f} nats, of the target in the units that were sampled in"
+        )
     return finding, measures
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesreg.data import RegressionData
+from bayesreg.engines import ENGINES
 from bayesreg.objectives import CANONICAL
 from bayesreg.paths.lasso_path import LARGEST_GAP
 from bayesreg.report import sentences
@@ -139,7 +140,9 @@ def _of_compare(folder: Path, manifest: Mapping[str, Any], convention: str | Non
 
 
 def _where(strengths: Mapping[str, Any], explorer: Mapping[str, Any], convention: str, noise_scale: float) -> str:
-    factors = next((row for row in explorer.get("conventions", ()) if row["name"] == convention), {"l2": 1, "l1": 1})
+    factors = next((row for row in explorer.get("conventions", ()) if row["name"] == convention), None)
+    if factors is None:  # without the data there are no factors to another one
+        convention, factors = CANONICAL, {"l2": 1, "l1": 1}
     return f"{sentences.lambda_words(strengths, convention, factors)}, at noise scale {number(noise_scale)}"
 
 
@@ -155,8 +158,9 @@ def _verdict_of_part(
     fit = "the MAP is certified" if comparison is None else "the penalised fit is certified as the MAP"
     fit = fit if passed else fit.replace("is certified", "is not certified")
     good = bool(part.diagnostics.passed)
-    independent = "independent draws by" in part.diagnostics.text
-    drawn = "the draws are independent" if independent and good else "the draws converged"
+    independent = ENGINES[part.posterior.method].independent
+    drawn = "the draws are independent" if independent else "the draws converged"
+    drawn = "the draws are those of an approximation" if part.posterior.method == "svi" else drawn
     drawn = drawn if good else "the draws did not pass their checks"
     link = "and" if passed == good else "but"
     text = f"Under {prior} ({_where(strengths, explorer, convention, noise)}) {fit}, {link} {drawn}."
@@ -218,11 +222,15 @@ def _comparison(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tiny(value: float | None) -> str:
-    return "–" if value is None else "0" if value == 0.0 else f"{value:.0e}".replace("-", "−")
+    if value is None:
+        return "–"
+    # Below that it is rounding, and the number says nothing.
+    return ("<1e-15" if 0.0 <= value < 1e-15 else f"{value:.0e}").replace("-", "−")
 
 
 def _of_path(folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None) -> dict[str, Any]:
     fits = read_table(folder, "path.csv")
+    fits = fits.iloc[:, : fits.columns.get_loc("intercept")]  # what follows is called as the features are
     settings = manifest["settings"]
     kind = settings.get("kind", "l2")
     convention = convention or CANONICAL
@@ -262,7 +270,14 @@ def _explorer_of_path(
         return {"axes": {}, "notes": ["There is no explorer: the data say nothing of the noise, and none was given."]}
     marks = [] if chosen is None else [Mark(kind, row["lambda"], row["method"]) for _, row in chosen.iterrows()]
     source = "as given" if "noise_scale" in manifest["settings"] else "the likeliest"
-    return _explorer_of_rows(folder, manifest, noise, source, marks if kind in ("l2", "l1") else [], rows)
+    found = _explorer_of_rows(folder, manifest, noise, source, marks if kind in ("l2", "l1") else [], rows)
+    if kind == "elasticnet":
+        notes = [
+            *found["notes"],
+            "The explorer shows either factor of the elastic net's prior alone, not their product.",
+        ]
+        return found | {"notes": notes}
+    return found | {"first": kind}
 
 
 def _explorer_of_rows(

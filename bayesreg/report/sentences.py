@@ -37,6 +37,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
+def tiny(value: float) -> str:
+    """Return a gap or a residual with one digit; below 1e-15 it is rounding, and the number says nothing."""
+    return "1e-15" if 0.0 <= value < 1e-15 else number(value, 1)
+
+
 def prior_words(prior: Mapping[str, Any]) -> str:
     """Return what a prior is, from its words in JSON."""
     kind = prior["kind"]
@@ -48,8 +53,11 @@ def prior_words(prior: Mapping[str, Any]) -> str:
             f"of scales {_scale(prior['gaussian_scale'])} (Gaussian) and {_scale(prior['laplace_scale'])} (Laplace)"
         )
     else:
-        scales = f"of scale {_scale(prior['scale'])}"
+        scales = "of a learned scale" if isinstance(prior["scale"], Mapping) else f"of scale {_scale(prior['scale'])}"
     relative = " times the noise scale" if prior.get("relative_to_noise") else ""
+    location = prior.get("loc", 0.0)
+    if location:
+        relative += f" around {'one location a feature' if isinstance(location, list) else number(location)}"
     return f"{names[kind]} {scales}{relative}"
 
 
@@ -97,7 +105,7 @@ def certified(passed: bool, gap: float | None, allowed: float, kkt: float) -> Fi
         The finding.
     """
     what, value = ("relative duality gap", gap) if gap is not None else ("KKT residual", kkt)
-    found = f"{what} {number(value, 1)}, allowed {number(allowed, 1)}"
+    found = f"{what} {'below ' * (0.0 <= value < 1e-15)}{tiny(value)}, allowed {number(allowed, 1)}"
     if passed:
         return Finding(True, f"The MAP is certified: {found}. No weights give a noticeably lower objective.")
     return Finding(
@@ -132,7 +140,13 @@ def routes(comparison: Mapping[str, Any]) -> Finding:
 
 
 def chains(
-    method: str, draws: int, worst_r_hat: float, least_ess: float, divergent: int, warnings: Sequence[str]
+    method: str,
+    draws: int,
+    worst_r_hat: float,
+    least_ess: float,
+    divergent: int,
+    warnings: Sequence[str],
+    many: bool = False,
 ) -> Finding:
     """Return whether the draws can be trusted.
 
@@ -143,6 +157,7 @@ def chains(
         least_ess: The smallest effective sample size, of bulk and tails.
         divergent: Number of divergent transitions.
         warnings: What the run's own checks warned of.
+        many: Whether the chains are so many that their R-hat leaves out the noise of each.
 
     Returns:
         The finding.
@@ -154,10 +169,14 @@ def chains(
     if ENGINES[method].independent:
         shows = f"{draws:,} independent draws by {method}: there is no chain to converge."
         return Finding(not warnings, shows + (f" The run warned: {said}." if warnings else ""))
-    found = f"R-hat is at most {worst_r_hat:.4f} (allowed {LARGEST_R_HAT}), the effective sample size at least "
-    found += f"{least_ess:,.0f} (needed {SMALLEST_ESS})"
+    known = worst_r_hat == worst_r_hat  # one chain, or very few draws, have none
+    said_of_r_hat = f"at most {worst_r_hat:.4f}" if known else "unknown"
+    found = f"R-hat{', the noise of short chains left out,' if many else ''} is {said_of_r_hat} (allowed "
+    found += f"{LARGEST_R_HAT}), the effective sample size at least {least_ess:,.0f} (needed {SMALLEST_ESS})"
     if not warnings:
         return Finding(True, f"The chains agree: {found}. Means and intervals can be read.")
+    if all(warning.startswith("sampling was interrupted") for warning in warnings):
+        return Finding(True, f"The run was cut short ({said}), and what is kept agrees: {found}.")
     diverged = f", and {divergent:,} transitions diverged" if divergent else ""
     return Finding(
         False,
@@ -216,9 +235,7 @@ def replicated(p_values: Mapping[str, float]) -> Finding:
 def gaps(largest: float, allowed: float, fits: int) -> Finding:
     """Return whether every fit of a path is certified."""
     if largest <= allowed:
-        return Finding(
-            True, f"Each of the {fits} fits is certified: relative duality gap at most {number(largest, 1)}."
-        )
+        return Finding(True, f"Each of the {fits} fits is certified: relative duality gap at most {tiny(largest)}.")
     return Finding(
         False,
         f"Not every fit is certified: the largest relative duality gap is {number(largest, 1)}, allowed "

@@ -32,7 +32,7 @@ _OF_A_PRIOR = ("evidence", "learned")
 _OF_ROWS = ("validation", "cv", "cv-1se", "loo")
 _VALIDATION_SHARE = 0.25
 _QUANTILES = (0.05, 0.5, 0.95)
-_AT_END = "at the end of the lambdas"
+_AT_END = "at the end of the lambdas, beyond which it may be better"
 
 
 @dataclass(frozen=True)

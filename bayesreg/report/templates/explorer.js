@@ -172,7 +172,7 @@
   const nearestScale = (one, scale) => argmin(one.prior_scales.map((value) => Math.abs(Math.log(value / scale))));
 
   const start = () => {
-    const marked = Object.keys(data.axes).find((kind) => data.axes[kind].marks.length) || "l2";
+    const marked = Object.keys(data.axes).find((kind) => data.axes[kind].marks.length) || data.first || "l2";
     at("prior").value = marked;
     at("feature").replaceChildren(...data.features.map((name, index) => option(index, name)));
     const one = axis(), index = one.marks.length ? one.marks[0].index : jumpsOf(one)[0][1];
