@@ -19,6 +19,8 @@ from bayesreg.data import RegressionData
 
 # From this width on, it is panels of the second moments that are made side by side.
 _WIDE, _PANELS = 400, 6
+# Products of fewer operations are done before a thread has begun.
+_WORTH_THREADS = 1e8
 # Blocks of narrow rows stay in a core's cache; those of wide ones near 64 MiB.
 _NARROW_BLOCK, _WIDE_BLOCK = 2**16, 2**23
 # Pieces of narrow rows: not more than so many, none of fewer numbers.
@@ -188,5 +190,6 @@ def _gram(block: np.ndarray) -> np.ndarray:
         np.matmul(block[:, : panel.start].T, columns, out=gram[: panel.start, panel])
         gram[panel, : panel.start] = gram[: panel.start, panel].T
 
-    in_parallel(make, [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)])
+    panels = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+    in_parallel(make, panels, worth_while=len(block) * width**2 > _WORTH_THREADS)
     return gram
