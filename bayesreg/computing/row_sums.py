@@ -22,7 +22,7 @@ _WIDE, _PANELS = 400, 6
 # Products of fewer operations are done before a thread has begun.
 _WORTH_THREADS = 1e8
 # Blocks of narrow rows stay in a core's cache; those of wide ones near 64 MiB.
-_NARROW_BLOCK, _WIDE_BLOCK = 2**16, 2**23
+_NARROW_BLOCK, _WIDE_BLOCK = 2**17, 2**23
 # Pieces of narrow rows: not more than so many, none of fewer numbers.
 _MOST_PIECES, _PIECE_NUMBERS = 8, 2**18
 
@@ -145,7 +145,7 @@ def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None])
     """Return the sums over a block, which is overwritten."""
     go_on()
     with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
-        offsets = block.mean(axis=0)
+        offsets = np.ones(len(block)) @ block / len(block)  # a third of the time of a mean
         block -= offsets
         scatter = _gram(block)
     squares = np.diagonal(scatter)
