@@ -11,6 +11,7 @@ import pytest
 from commands import assert_refused, call, call_json
 
 import bayesreg as br
+from bayesreg.report import page
 from bayesreg.report.render import safe_json
 
 EVIL = "</script><b>bold</b>"
@@ -271,3 +272,33 @@ def test_json_in_a_script_is_harmless_and_says_the_same(text):
     written = str(safe_json({text: [text, 1.5, float("nan")]}))
     assert json.loads(written) == {text: [text, 1.5, None]}
     assert not set("<>&\u2028\u2029") & set(written)
+
+
+def test_columns_called_as_those_of_the_path_are_told_apart_and_its_explorer_opens_on_its_own_prior(tmp_path):
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame(random.normal(size=(30, 2)), columns=["test_loss", "prior_scale_x"])
+    frame.assign(y=frame["test_loss"] + random.normal(size=30)).to_csv(tmp_path / "named.csv", index=False)
+    found = ["--data", tmp_path / "named.csv", "--target", "y", "--kind", "l1", "--noise-scale", 1, "--num-lambdas", 3]
+    assert call("path", *found, "--out", tmp_path / "run").exit_code == 0
+    made = page.page_of(tmp_path / "run", json.loads((tmp_path / "run" / "manifest.json").read_text()))
+    assert made["explorer"]["first"] == "l1"
+    rows = made["path"]["rows"]
+    assert [row["test_loss"] for row in rows] == [None] * 3 and not any(" and " in row["scale"] for row in rows)
+
+
+def test_without_factors_lambda_is_said_in_the_convention_that_it_is_in():
+    words = page._where({"l2": 0.0667, "l1": 0.0}, {"axes": {}}, "sklearn-ridge", 0.6)
+    assert words == "lambda = 0.0667 in mean-half-squared, at noise scale 0.6"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--method", "svi"], "the draws are those of an approximation"),
+        (["--method", "nuts", "--chains", 1, "--draws", 20, "--tune", 20], "the draws did not pass their checks"),
+    ],
+)
+def test_an_approximation_and_a_single_chain_have_a_page(flags, words, table, tmp_path):
+    flags = ["--data", table, "--target", "y", "--scale", 0.5, "--noise-scale", 0.5, *flags]
+    call("run", *flags, "--out", tmp_path / "run")
+    assert words in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

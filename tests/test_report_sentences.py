@@ -73,7 +73,7 @@ def comparison(routes, wrong):
         (sentences.replicated({"mean": 0.4, "smallest": 0.02}), True, ["resemble", "mean, smallest"]),
         (sentences.replicated({"mean": 0.4, "smallest": 0.999}), False, ["differ", "in smallest:", "logarithm"]),
         (sentences.replicated({"largest": 0.0}), False, ["in largest:"]),
-        (sentences.gaps(2e-16, 1e-10, 100), True, ["Each of the 100 fits", "at most 1e-15"]),
+        (sentences.gaps(2e-16, 1e-10, 100), True, ["Each of the 100 fits", "gap below 1e-15"]),
         (sentences.gaps(2e-6, 1e-10, 100), False, ["Not every fit", "2e-06", "allowed 1e-10", "Standardize"]),
     ],
 )

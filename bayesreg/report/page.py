@@ -193,9 +193,9 @@ def _single_route(part: PosteriorPart) -> list[dict[str, Any]]:
     return [
         {
             "name": "map_estimate",
-            "gap": _tiny(found.relative_gap),
-            "allowed": _tiny(EXACT_TOLERANCE),
-            "kkt": _tiny(found.kkt_residual),
+            "gap": sentences.tiny(found.relative_gap),
+            "allowed": sentences.tiny(EXACT_TOLERANCE),
+            "kkt": sentences.tiny(found.kkt_residual),
             "verdict": "pass" if part.passed else "fail",
         }
     ]
@@ -212,20 +212,13 @@ def _comparison(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": f"wrong on purpose: {route['name']}" if wrong else route["name"],
-                "gap": _tiny(route["relative_gap"]),
-                "allowed": _tiny(route["tolerance"]),
-                "kkt": _tiny(route["kkt_residual"]),
+                "gap": sentences.tiny(route["relative_gap"]),
+                "allowed": sentences.tiny(route["tolerance"]),
+                "kkt": sentences.tiny(route["kkt_residual"]),
                 "verdict": verdict,
             }
         )
     return rows
-
-
-def _tiny(value: float | None) -> str:
-    if value is None:
-        return "–"
-    # Below that it is rounding, and the number says nothing.
-    return ("<1e-15" if 0.0 <= value < 1e-15 else f"{value:.0e}").replace("-", "−")
 
 
 def _of_path(folder: Path, manifest: Mapping[str, Any], convention: str | None, rows: Rows | None) -> dict[str, Any]:
@@ -314,7 +307,7 @@ def _path_rows(fits: Any) -> list[dict[str, str]]:
                 "loss": number(row["loss"], 4),
                 "test_loss": number(row["test_loss"], 4) if "test_loss" in fits else None,
                 "nonzero": str(int(row["num_nonzero"])),
-                "gap": _tiny(row["relative_gap"]),
+                "gap": sentences.tiny(row["relative_gap"]),
             }
         )
     return rows

@@ -37,9 +37,9 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
-def tiny(value: float) -> str:
+def tiny(value: float | None) -> str:
     """Return a gap or a residual with one digit; below 1e-15 it is rounding, and the number says nothing."""
-    return "1e-15" if 0.0 <= value < 1e-15 else number(value, 1)
+    return "below 1e-15" if value is not None and 0.0 <= value < 1e-15 else number(value, 1)
 
 
 def prior_words(prior: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def certified(passed: bool, gap: float | None, allowed: float, kkt: float) -> Fi
         The finding.
     """
     what, value = ("relative duality gap", gap) if gap is not None else ("KKT residual", kkt)
-    found = f"{what} {'below ' * (0.0 <= value < 1e-15)}{tiny(value)}, allowed {number(allowed, 1)}"
+    found = f"{what} {tiny(value)}, allowed {number(allowed, 1)}"
     if passed:
         return Finding(True, f"The MAP is certified: {found}. No weights give a noticeably lower objective.")
     return Finding(
@@ -235,7 +235,7 @@ def replicated(p_values: Mapping[str, float]) -> Finding:
 def gaps(largest: float, allowed: float, fits: int) -> Finding:
     """Return whether every fit of a path is certified."""
     if largest <= allowed:
-        return Finding(True, f"Each of the {fits} fits is certified: relative duality gap at most {tiny(largest)}.")
+        return Finding(True, f"Each of the {fits} fits is certified: largest relative duality gap {tiny(largest)}.")
     return Finding(
         False,
         f"Not every fit is certified: the largest relative duality gap is {number(largest, 1)}, allowed "
