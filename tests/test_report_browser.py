@@ -337,3 +337,9 @@ def test_names_that_look_like_code_are_shown_as_they_are(opened, tmp_path):
         and names[2] in ticks
     )
     assert "<i>price</i>" in page.inner_text("h1") and "<b>run" in page.inner_text(".source >> nth=0")
+
+
+def test_a_path_opens_on_its_own_prior(opened, tmp_path):
+    arguments = ["--data", "diabetes", "--kind", "l1", "--noise-scale", NOISE, "--out", tmp_path / "path"]
+    assert call("path", *arguments).exit_code == 0
+    assert opened(tmp_path / "path" / "report.html").input_value("#prior") == "l1"
