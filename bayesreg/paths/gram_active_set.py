@@ -4,26 +4,35 @@
 
 On a set A with signs s the conditions of optimality are linear: w_A = N - lambda D with G_AA N = c_A and G_AA D = s,
 and the correlations of the columns with the residual are c - G w = p + lambda q. So every column has one linear
-function of lambda: its weight if it is in the set, its correlation if not. A column that enters or leaves adds a
-multiple of one vector r to all of them,
+function of lambda: its weight if it is in the set, its correlation if not. These functions and the regression of every
+column on those in the set are kept in one table,
 
-    r = G_j - G_jA inv(G_AA) G_A    for those outside,      r_A = inv(G_AA) G_Aj    for those in the set.
+    columns in the set    others
+    N                     p                        constant parts
+    -D                    q                        slopes
+    -inv(G_AA)            inv(G_AA) G_A.           a row for each column in the set
 
-The inverse of G_AA is held and updated, so that this costs |A| d + |A|^2 operations; many columns at once are matrix
-products.
+and a column that enters or leaves changes the table by a multiple of one row, as in a sweep of Gauss and Jordan: |A| d
+operations, done in place; many columns at once are matrix products.
+
+Sources: Beaton, The use of special matrix operators in statistical calculus (1964); Goodnight, A tutorial on the SWEEP
+operator, The American Statistician 33 (1979).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
+from scipy.linalg.blas import dgemm, dgemv, dger
 
 # A pivot smaller than this share of its column's square: the column depends on those in the set.
 _DEPENDENT = 1e-11
+# Where the equations hold to this share of what they are to give, there is nothing to refine.
+_ROUNDING = 1e-13
 
 
 class GramActiveSet:
-    """The set, its signs and the inverse of its Gram; the weights and correlations as functions of lambda.
+    """The set, its signs, and the table of functions and regressions.
 
     The arrays have room for `capacity` columns; the first `size` entries count.
 
@@ -43,58 +52,46 @@ class GramActiveSet:
         d = correlation.shape[0]
         self.gram, self.correlation, self.capacity, self.size = gram, correlation, capacity, 0
         self.active = np.empty(capacity, dtype=np.intp)
-        self.functions = np.stack([correlation, np.zeros(d)])
-        self._rows = np.empty((capacity, d))  # G_A
-        self._inverse = np.empty((capacity, capacity))
+        self._table = np.empty((capacity + 2, d))
+        self.functions = self._table[:2]
+        self.functions[0], self.functions[1] = correlation, 0.0
         self.outside = (gram.diagonal() > 0.0).astype(np.float64)  # a float, since it enters sums
         self.signs = np.zeros(d)
         self._refused: list[int] = []
 
-    def write(self, weights: np.ndarray, lambdas: np.ndarray) -> None:
-        """Write the weights at strengths ``(m,)`` into an array of zeros ``(m, d)``."""
-        at = self.active[: self.size]
-        constant, slope = self.functions[:, at]
-        weights[:, at] = constant + lambdas[:, None] * slope
+    def weights(self) -> np.ndarray:
+        """Return N and -D with zeros outside the set ``(2, d)``."""
+        return np.where(self.signs, self.functions, 0.0)
 
     def enter(self, j: int, sign: float) -> None:
         """Let a column in; one that depends on those in the set is refused until one leaves."""
         k, row = self.size, self.gram[j]
-        at, inverse = self.active[:k], self._inverse
+        at, table = self.active[:k], self._table[: k + 2]
         self.outside[j] = 0.0
-        share = inverse[:k, :k] @ row[at]
-        direction = row - share @ self._rows[:k]
+        direction = dgemv(-1.0, table[2:].T, row[at], beta=1.0, y=row) if k else row.copy()
         pivot = float(direction[j])
         if pivot <= _DEPENDENT * row[j]:
             self._refused.append(j)
             return
-        direction[at] = share
-        step = self.functions[:, j] / pivot
-        step[1] -= sign / pivot
-        self.functions -= step[:, None] * direction
-        self.functions[:, j] = step
-        scaled = share / pivot
-        inverse[:k, :k] += scaled[:, None] * share
-        np.negative(scaled, out=scaled)
-        inverse[:k, k] = inverse[k, :k] = scaled
-        inverse[k, k] = 1.0 / pivot
-        self.active[k], self.signs[j], self._rows[k] = j, sign, row
-        self.size = k + 1
+        column = table[:, j].copy()
+        column[1] -= sign
+        direction[at] = column[2:]
+        direction /= pivot
+        dger(-1.0, direction, column, a=table.T, overwrite_a=1)
+        table[:, j] = column / pivot
+        direction[j] = -1.0 / pivot
+        self._table[k + 2] = direction
+        self.active[k], self.signs[j], self.size = j, sign, k + 1
 
     def leave(self, i: int) -> None:
         """Let the column at a place of the set go."""
-        k = self.size
-        at, inverse = self.active[:k], self._inverse[:k, :k]
-        j = at[i]
-        column = inverse[:, i].copy()
-        scaled = column / column[i]
-        direction = scaled @ self._rows[:k]
-        step, own = self.functions[:, j].copy(), direction[j]
-        direction[at] = -scaled
-        self.functions += step[:, None] * direction
-        step *= own
-        step[1] += self.signs[j]
-        self.functions[:, j] = step
-        inverse -= scaled[:, None] * column
+        j, table = self.active[i], self._table[: self.size + 2]
+        column = table[:, j].copy()
+        pivot = -column[i + 2]
+        direction = table[i + 2] / pivot
+        dger(1.0, direction, column, a=table.T, overwrite_a=1)
+        table[:, j] = column / pivot
+        self.functions[1, j] += self.signs[j]
         self._close([i])
 
     def exchange(self, leaving: np.ndarray, entering: np.ndarray, signs: np.ndarray) -> bool:
@@ -106,33 +103,39 @@ class GramActiveSet:
             signs: Their signs.
 
         Returns:
-            False where they do not fit, are dependent, or rounding has spoilt the inverse: the set is then of no use.
+            False where they do not fit, are dependent, or rounding has spoilt the table: the set is then of no use.
         """
         if leaving.size:
-            k = self.size
-            columns = self._inverse[:k, leaving]
-            upper, breakdown = scipy.linalg.lapack.dpotrf(columns[leaving], lower=0)
+            table, those = self._table[: self.size + 2], self.active[leaving]
+            columns = table[:, those]
+            upper, breakdown = scipy.linalg.lapack.dpotrf(-columns[leaving + 2], lower=0)
             if breakdown:
                 return False
-            self._inverse[:k, :k] -= columns @ scipy.linalg.cho_solve((upper, False), columns.T, check_finite=False)
+            directions = scipy.linalg.cho_solve((upper, False), table[leaving + 2], check_finite=False)
+            _add_product(table, columns, directions)
+            table[:, those] = scipy.linalg.cho_solve((upper, False), columns.T, check_finite=False).T
             self._close(leaving.tolist())
         k, m = self.size, entering.size
         done = k + m <= self.capacity
         if m and done:
-            at, rows = self.active[:k], self.gram[entering]
-            shares = rows[:, at] @ self._inverse[:k, :k]  # (m, k)
-            pivots = rows[:, entering] - shares @ rows[:, at].T
+            at, rows, table = self.active[:k], self.gram[entering], self._table[: k + 2]
+            directions = rows.copy()  # (m, d)
+            if k:
+                _add_product(directions, -rows[:, at], table[2:])
+            pivots = directions[:, entering]
             upper, breakdown = scipy.linalg.lapack.dpotrf(pivots, lower=0)
             done = not breakdown and bool(np.all(upper.diagonal() ** 2 > _DEPENDENT * rows[range(m), entering]))
         if m and done:
-            pivot_inverse = scipy.linalg.cho_solve((upper, False), np.eye(m), check_finite=False)
-            scaled = pivot_inverse @ shares
-            self._inverse[:k, :k] += shares.T @ scaled
-            self._inverse[k : k + m, :k] = -scaled
-            self._inverse[:k, k : k + m] = -scaled.T
-            self._inverse[k : k + m, k : k + m] = pivot_inverse
-            self.active[k : k + m], self.signs[entering], self._rows[k : k + m] = entering, signs, rows
-            self.outside[entering] = 0.0
+            inverse = scipy.linalg.cho_solve((upper, False), np.eye(m), check_finite=False)
+            columns = table[:, entering]
+            columns[1] -= signs
+            directions[:, at] = columns[2:].T
+            directions = dgemm(1.0, directions.T, inverse).T
+            _add_product(table, -columns, directions)
+            table[:, entering] = dgemm(1.0, inverse, columns.T).T
+            directions[:, entering] = -inverse
+            self._table[k + 2 : k + 2 + m] = directions
+            self.active[k : k + m], self.signs[entering], self.outside[entering] = entering, signs, 0.0
             self.size = k + m
         self._solve()
         return done
@@ -142,12 +145,13 @@ class GramActiveSet:
         d, k = self.correlation.shape[0], self.size
         self.gram[range(d), range(d)] += ridge
         if k:
-            at = self.active[:k]
-            self._rows[range(k), at] = self.gram[at, at]
-            upper, breakdown = scipy.linalg.lapack.dpotrf(self._rows[:k, at], lower=0)
+            at, table = self.active[:k], self._table[2 : k + 2]
+            rows = self.gram[at]
+            upper, breakdown = scipy.linalg.lapack.dpotrf(rows[:, at], lower=0)
             if breakdown:
                 return False
-            self._inverse[:k, :k] = scipy.linalg.cho_solve((upper, False), np.eye(k), check_finite=False)
+            rows[:, at] = -np.eye(k)
+            table[:] = scipy.linalg.cho_solve((upper, False), rows, check_finite=False)
             self._solve()
         return True
 
@@ -158,23 +162,32 @@ class GramActiveSet:
             self.outside[j], self.signs[j], self.size = 1.0, 0.0, k
             if i != k:
                 self.active[i] = self.active[k]
-                self._rows[i] = self._rows[k]
-                self._inverse[i, : k + 1] = self._inverse[k, : k + 1]
-                self._inverse[:k, i] = self._inverse[:k, k]
-                self._inverse[i, i] = self._inverse[k, k]
+                self._table[i + 2] = self._table[k + 2]
         self.outside[self._refused] = 1.0
         self._refused.clear()
 
     def _solve(self) -> None:
-        """All functions from the inverse, with a step of iterative refinement."""
-        k = self.size
-        rows, inverse, at = self._rows[:k], self._inverse[:k, :k], self.active[:k]
+        """All functions from the equations, where those in the table do not hold with a step of refinement."""
+        at = self.active[: self.size]
         wanted = np.stack([self.correlation[at], -self.signs[at]])
-        found = wanted @ inverse
-        products = found @ rows
-        correction = (wanted - products[:, at]) @ inverse
-        if np.abs(correction).max(initial=0.0) > _DEPENDENT * np.abs(found).max(initial=0.0):
-            products += correction @ rows
+        found, largest = self.weights(), np.abs(wanted).max(axis=1, initial=0.0)
+        products = self._products(found)
+        error = wanted - products[:, at]
+        if (np.abs(error).max(axis=1, initial=0.0) > _ROUNDING * largest).any():
+            correction = np.zeros_like(found)
+            inverse = self._table[2 : self.size + 2]
+            correction[:, at] = -np.stack([dgemv(1.0, inverse.T, row) for row in error])[:, at]
+            found += correction
+            products += self._products(correction)
         np.subtract(self.correlation, products[0], out=self.functions[0])
         np.negative(products[1], out=self.functions[1])
-        self.functions[:, at] = found + correction
+        self.functions[:, at] = found[:, at]
+
+    def _products(self, weights: np.ndarray) -> np.ndarray:
+        """Return weights ``(2, d)`` times the Gram: a vector at a time, as products of few rows are slow."""
+        return np.stack([dgemv(1.0, self.gram.T, row) for row in weights])
+
+
+def _add_product(table: np.ndarray, columns: np.ndarray, directions: np.ndarray) -> None:
+    """Add columns directions to a C-contiguous table, in place."""
+    dgemm(1.0, directions.T, columns.T, beta=1.0, c=table.T, overwrite_c=1)

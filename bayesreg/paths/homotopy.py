@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayesreg.computing.threads import one_thread
 from bayesreg.paths.gram_active_set import GramActiveSet
 
 # A function of lambda that is flatter than this is a constant made of rounding.
@@ -24,7 +25,7 @@ _STEEP = 1e-9
 # Violations smaller than this share of lambda_max are rounding.
 _VIOLATION = 1e-13
 # From this size of the set on, and this many knots between two strengths, exchanges are faster.
-_LARGE_SET, _MANY_KNOTS = 400, 4
+_LARGE_SET, _MANY_KNOTS = 250, 12
 _MOST_EXCHANGES = 12
 
 
@@ -43,6 +44,7 @@ def follow(gram: np.ndarray, correlation: np.ndarray, lambdas: np.ndarray, most_
     return PathFollower(gram, correlation, most_active).advance(lambdas)
 
 
+@one_thread()
 def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
     """Return the fits with an L2 term, l2 |w|^2 / 2, whose strength changes along the path.
 
@@ -65,7 +67,8 @@ def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray
         regular = path.set.add_to_diagonal(float(l2[k]) - ridge)
         ridge = float(l2[k])
         if regular and path.jump_to(float(l1[k])):
-            path.set.write(weights[k : k + 1], l1[k : k + 1])
+            constant, slope = path.set.weights()
+            weights[k] = constant + l1[k] * slope
         else:
             weights[k : k + 1] = follow(ridged, correlation, l1[k : k + 1], d)[0]
             path = PathFollower(ridged, correlation, d)
@@ -104,6 +107,7 @@ class PathFollower:
             if not self.set.exchange(np.empty(0, dtype=np.intp), active, np.sign(weights[active])):
                 self.begin_again()
 
+    @one_thread()  # products of a vector wait for a second thread longer than they take
     def advance(self, lambdas: np.ndarray) -> tuple[np.ndarray, int]:
         """Go down to given strengths.
 
@@ -113,12 +117,13 @@ class PathFollower:
         Returns:
             Weights ``(m, d)``, and how many of the strengths were reached.
         """
-        weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
         strengths, done = lambdas.tolist(), 0
+        pieces, lengths = [], []
         with np.errstate(divide="ignore", invalid="ignore"):
             while done < len(strengths):
                 if self.prefers_jumps and self.jump_to(strengths[done]):
-                    self.set.write(weights[done : done + 1], lambdas[done : done + 1])
+                    pieces.append(self.set.weights())
+                    lengths.append(1)
                     done += 1
                     continue
                 knot, column = self.next_knot()
@@ -126,11 +131,17 @@ class PathFollower:
                 while reached < len(strengths) and strengths[reached] >= knot:
                     reached += 1
                 if reached > done:
-                    self.set.write(weights[done:reached], lambdas[done:reached])
+                    pieces.append(self.set.weights())
+                    lengths.append(reached - done)
                     self.arrived(reached - done)
                     done = reached
                 if done < len(strengths) and not self.cross(knot, column):
                     break
+        weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
+        if pieces:
+            constants, slopes = np.repeat(np.stack(pieces, axis=1), lengths, axis=1)
+            slopes *= lambdas[:done, None]
+            np.add(constants, slopes, out=weights[:done])
         return weights, done
 
     def next_knot(self) -> tuple[float, int]:
@@ -138,8 +149,7 @@ class PathFollower:
         active = self.set
         # With e the sign of the constant part (only on that side can a correlation reach lambda > 0), or minus that of
         # the weight, a function a + b lambda reaches lambda, or a weight's 0, at e a / (1 - e b), or e a / -e b.
-        edges = np.sign(active.functions[0])
-        edges *= active.outside
+        edges = np.copysign(active.outside, active.functions[0])
         edges -= active.signs
         heights, slopes = edges * active.functions
         room = active.outside - slopes
