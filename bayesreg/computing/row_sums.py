@@ -2,7 +2,8 @@
 
 Narrow rows are summed up in pieces side by side, wide ones a block after the other, and panels of the product side by
 side. Where pieces, blocks and panels begin depends on the shape alone, and every sum is made on one thread: so the
-digits of the result do not depend on the number of threads.
+digits of the result do not depend on the number of threads. Columns with means of less than a standard deviation are
+summed up where they lie, others copied, less one of the rows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _WIDE, _PANELS = 400, 6
 _WORTH_THREADS = 1e8
 # Blocks of narrow rows stay in a core's cache; those of wide ones near 64 MiB.
 _NARROW_BLOCK, _WIDE_BLOCK = 2**17, 2**23
+# Of more rows, the first ones tell whether all may lie near the origin.
+_WORTH_A_LOOK, _FIRST_LOOK = 4096, 256
 # Pieces of narrow rows: not more than so many, none of fewer numbers.
 _MOST_PIECES, _PIECE_NUMBERS = 8, 2**18
 
@@ -115,10 +118,34 @@ def _totals(
     """Return the sums over each part of the rows."""
 
     def total(rows: slice | np.ndarray, go_on: Callable[[], None]) -> RowSums:
-        sums = (_sums_of(block, data, go_on) for block in _blocks(data, pivot, rows))
-        return functools.reduce(RowSums.merged, sums)
+        go_on()
+        sums = _where_they_lie(data.features[rows], data.target[rows], pivot)
+        if sums is not None:
+            return sums
+        of_blocks = (_sums_of(block, data, go_on) for block in _blocks(data, pivot, rows))
+        return functools.reduce(RowSums.merged, of_blocks)
 
     return in_parallel(total, parts, side_by_side)
+
+
+def _where_they_lie(features: np.ndarray, target: np.ndarray, pivot: np.ndarray) -> RowSums | None:
+    """Return the sums over rows near the origin, which need no copy; None where that would cost more than a bit."""
+    n, d = features.shape
+    look = slice(_FIRST_LOOK)
+    if n > _WORTH_A_LOOK and _where_they_lie(features[look], target[look], pivot) is None:
+        return None
+    ones, scatter = np.ones(n), np.empty((d + 1, d + 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = np.append(ones @ features, ones @ target) / n  # a third of the time of a mean
+        _fill_gram(features, scatter[:-1, :-1])
+        scatter[-1, :-1] = scatter[:-1, -1] = target @ features
+        scatter[-1, -1] = target @ target
+        between = np.outer(means, means)
+        between *= n  # (n m_i) m_j would not be symmetric
+        scatter -= between
+        squares = np.diagonal(scatter)
+        near = (np.diagonal(between) <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)
+    return RowSums(n, means - pivot, scatter) if near.all() else None
 
 
 def _even(length: int, parts: int, start: int = 0) -> list[slice]:
@@ -147,7 +174,8 @@ def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None])
     with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
         offsets = np.ones(len(block)) @ block / len(block)  # a third of the time of a mean
         block -= offsets
-        scatter = _gram(block)
+        scatter = np.empty((block.shape[1], block.shape[1]))
+        _fill_gram(block, scatter)
     squares = np.diagonal(scatter)
     if (squares < SMALLEST_SQUARE).any():
         finite = np.nan_to_num(squares, nan=1.0, posinf=1.0)  # what overflows is refused when all is summed up
@@ -176,20 +204,19 @@ def check_squares(squares: np.ndarray, varies: np.ndarray, names: tuple[str, ...
         raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")
 
 
-def _gram(block: np.ndarray) -> np.ndarray:
-    """Return block'block, `(d + 1, d + 1)`."""
-    width = block.shape[1]
+def _fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:
+    """Write rows'rows `(m, m)`, of rows `(n, m)`, into an array."""
+    width = rows.shape[1]
     if width < _WIDE:
-        return block.T @ block
-    gram = np.empty((width, width))
+        np.matmul(rows.T, rows, out=gram)
+        return
     ends = [round(width * (panel / _PANELS) ** 0.5) for panel in range(_PANELS + 1)]  # of about the same work
 
     def make(panel: slice, _: Callable[[], None]) -> None:
-        columns = block[:, panel]
+        columns = rows[:, panel]
         gram[panel, panel] = columns.T @ columns
-        np.matmul(block[:, : panel.start].T, columns, out=gram[: panel.start, panel])
+        np.matmul(rows[:, : panel.start].T, columns, out=gram[: panel.start, panel])
         gram[panel, : panel.start] = gram[: panel.start, panel].T
 
     panels = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-    in_parallel(make, panels, worth_while=len(block) * width**2 > _WORTH_THREADS)
-    return gram
+    in_parallel(make, panels, worth_while=len(rows) * width**2 > _WORTH_THREADS)

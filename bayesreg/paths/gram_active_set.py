@@ -28,7 +28,7 @@ from scipy.linalg.blas import dgemm, dgemv, dger
 # A pivot smaller than this share of its column's square: the column depends on those in the set.
 _DEPENDENT = 1e-11
 # Where the equations hold to this share of what they are to give, there is nothing to refine.
-_ROUNDING = 1e-13
+_ROUNDING = 1e-14
 
 
 class GramActiveSet:

@@ -15,6 +15,8 @@ l1-regularized linear regression, AISTATS 2010.
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 
 from bayesreg.computing.threads import one_thread
@@ -117,25 +119,23 @@ class PathFollower:
         Returns:
             Weights ``(m, d)``, and how many of the strengths were reached.
         """
-        strengths, done = lambdas.tolist(), 0
+        ascending, done = (-lambdas).tolist(), 0
         pieces, lengths = [], []
         with np.errstate(divide="ignore", invalid="ignore"):
-            while done < len(strengths):
-                if self.prefers_jumps and self.jump_to(strengths[done]):
+            while done < len(ascending):
+                if self.prefers_jumps and self.jump_to(-ascending[done]):
                     pieces.append(self.set.weights())
                     lengths.append(1)
                     done += 1
                     continue
                 knot, column = self.next_knot()
-                reached = done
-                while reached < len(strengths) and strengths[reached] >= knot:
-                    reached += 1
+                reached = bisect.bisect_right(ascending, -knot, done)
                 if reached > done:
                     pieces.append(self.set.weights())
                     lengths.append(reached - done)
                     self.arrived(reached - done)
                     done = reached
-                if done < len(strengths) and not self.cross(knot, column):
+                if done < len(ascending) and not self.cross(knot, column):
                     break
         weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
         if pieces:
