@@ -24,8 +24,8 @@ _WIDE, _PANELS = 400, 6
 _WORTH_THREADS = 1e8
 # Blocks of narrow rows stay in a core's cache; those of wide ones near 64 MiB.
 _NARROW_BLOCK, _WIDE_BLOCK = 2**17, 2**23
-# Of more rows, the first ones tell whether all may lie near the origin.
-_WORTH_A_LOOK, _FIRST_LOOK = 4096, 256
+# Of so many times more rows, the first ones tell whether all may lie near the origin.
+_WORTH_A_LOOK, _FIRST_LOOK = 8, 256
 # Pieces of narrow rows: not more than so many, none of fewer numbers.
 _MOST_PIECES, _PIECE_NUMBERS = 8, 2**18
 
@@ -131,8 +131,10 @@ def _totals(
 def _where_they_lie(features: np.ndarray, target: np.ndarray, pivot: np.ndarray) -> RowSums | None:
     """Return the sums over rows near the origin, which need no copy; None where that would cost more than a bit."""
     n, d = features.shape
-    look = slice(_FIRST_LOOK)
-    if n > _WORTH_A_LOOK and _where_they_lie(features[look], target[look], pivot) is None:
+    if n <= d:  # a copy of the rows is less than what their means add to the sums
+        return None
+    look = slice(max(_FIRST_LOOK, 2 * d))
+    if n > _WORTH_A_LOOK * look.stop and _where_they_lie(features[look], target[look], pivot) is None:
         return None
     ones, scatter = np.ones(n), np.empty((d + 1, d + 1))
     with np.errstate(over="ignore", invalid="ignore"):

@@ -59,9 +59,11 @@ class GramActiveSet:
         self.signs = np.zeros(d)
         self._refused: list[int] = []
 
-    def weights(self) -> np.ndarray:
-        """Return N and -D with zeros outside the set ``(2, d)``."""
-        return np.where(self.signs, self.functions, 0.0)
+    def write(self, weights: np.ndarray, lambdas: np.ndarray) -> None:
+        """Write the weights at strengths ``(m,)`` into an array ``(m, d)``."""
+        constant, slope = self._weights()
+        np.multiply(lambdas[:, None], slope, out=weights)
+        weights += constant
 
     def enter(self, j: int, sign: float) -> None:
         """Let a column in; one that depends on those in the set is refused until one leaves."""
@@ -170,7 +172,7 @@ class GramActiveSet:
         """All functions from the equations, where those in the table do not hold with a step of refinement."""
         at = self.active[: self.size]
         wanted = np.stack([self.correlation[at], -self.signs[at]])
-        found, largest = self.weights(), np.abs(wanted).max(axis=1, initial=0.0)
+        found, largest = self._weights(), np.abs(wanted).max(axis=1, initial=0.0)
         products = self._products(found)
         error = wanted - products[:, at]
         if (np.abs(error).max(axis=1, initial=0.0) > _ROUNDING * largest).any():
@@ -182,6 +184,10 @@ class GramActiveSet:
         np.subtract(self.correlation, products[0], out=self.functions[0])
         np.negative(products[1], out=self.functions[1])
         self.functions[:, at] = found[:, at]
+
+    def _weights(self) -> np.ndarray:
+        """Return N and -D with zeros outside the set ``(2, d)``."""
+        return np.where(self.signs, self.functions, 0.0)
 
     def _products(self, weights: np.ndarray) -> np.ndarray:
         """Return weights ``(2, d)`` times the Gram: a vector at a time, as products of few rows are slow."""

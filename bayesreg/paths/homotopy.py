@@ -69,8 +69,7 @@ def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray
         regular = path.set.add_to_diagonal(float(l2[k]) - ridge)
         ridge = float(l2[k])
         if regular and path.jump_to(float(l1[k])):
-            constant, slope = path.set.weights()
-            weights[k] = constant + l1[k] * slope
+            path.set.write(weights[k : k + 1], l1[k : k + 1])
         else:
             weights[k : k + 1] = follow(ridged, correlation, l1[k : k + 1], d)[0]
             path = PathFollower(ridged, correlation, d)
@@ -119,29 +118,22 @@ class PathFollower:
         Returns:
             Weights ``(m, d)``, and how many of the strengths were reached.
         """
+        weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
         ascending, done = (-lambdas).tolist(), 0
-        pieces, lengths = [], []
         with np.errstate(divide="ignore", invalid="ignore"):
             while done < len(ascending):
                 if self.prefers_jumps and self.jump_to(-ascending[done]):
-                    pieces.append(self.set.weights())
-                    lengths.append(1)
+                    self.set.write(weights[done : done + 1], lambdas[done : done + 1])
                     done += 1
                     continue
                 knot, column = self.next_knot()
                 reached = bisect.bisect_right(ascending, -knot, done)
                 if reached > done:
-                    pieces.append(self.set.weights())
-                    lengths.append(reached - done)
+                    self.set.write(weights[done:reached], lambdas[done:reached])
                     self.arrived(reached - done)
                     done = reached
                 if done < len(ascending) and not self.cross(knot, column):
                     break
-        weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
-        if pieces:
-            constants, slopes = np.repeat(np.stack(pieces, axis=1), lengths, axis=1)
-            slopes *= lambdas[:done, None]
-            np.add(constants, slopes, out=weights[:done])
         return weights, done
 
     def next_knot(self) -> tuple[float, int]:
@@ -152,12 +144,11 @@ class PathFollower:
         edges = np.copysign(active.outside, active.functions[0])
         edges -= active.signs
         heights, slopes = edges * active.functions
-        room = active.outside - slopes
-        # Weights that would reach 0 far above lambda_max are constant but for rounding.
-        steepest = np.maximum(heights * self.steepness, _STEEP * active.outside)
-        knots = np.where(room > steepest, heights / room, -1.0)
-        column = int(knots.argmax())
-        return min(float(knots[column]), self.position), column
+        # The largest knot has the smallest inverse. One far above lambda_max is of a constant but for rounding.
+        inverses = (active.outside - slopes) / np.maximum(heights, 0.0)
+        inverses = np.where(inverses > self.steepness, inverses, np.inf)
+        column = int(inverses.argmin())
+        return min(1.0 / float(inverses[column]), self.position), column
 
     def cross(self, knot: float, column: int) -> bool:
         """Change the set at a knot; return whether the path goes on."""
