@@ -88,6 +88,16 @@ def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
 
 
 @one_thread()
+def sum_up_few(data: RegressionData) -> tuple[np.ndarray, RowSums, np.ndarray]:
+    """Return what `sum_up` does, and the centred rows `(n, d + 1)`, of rows that are few: one block."""
+    pivot = np.append(data.features[0], data.target[0])
+    rows = np.column_stack([data.features, data.target])
+    with np.errstate(over="ignore"):
+        rows -= pivot
+    return pivot, _sums_of(rows, data, lambda: None), rows
+
+
+@one_thread()
 def sum_up_parts(data: RegressionData, pivot: np.ndarray, parts: list[np.ndarray]) -> list[RowSums]:
     """Return the sums over each of several sets of rows, none of them empty, about one pivot.
 
@@ -176,8 +186,7 @@ def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None])
     with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
         offsets = np.ones(len(block)) @ block / len(block)  # a third of the time of a mean
         block -= offsets
-        scatter = np.empty((block.shape[1], block.shape[1]))
-        _fill_gram(block, scatter)
+        scatter = gram_of(block)
     squares = np.diagonal(scatter)
     if (squares < SMALLEST_SQUARE).any():
         finite = np.nan_to_num(squares, nan=1.0, posinf=1.0)  # what overflows is refused when all is summed up
@@ -204,6 +213,13 @@ def check_squares(squares: np.ndarray, varies: np.ndarray, names: tuple[str, ...
     if wrong.any():
         name = names[int(np.argmax(wrong))]
         raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")
+
+
+def gram_of(rows: np.ndarray) -> np.ndarray:
+    """Return rows'rows `(m, m)`, of rows `(n, m)`, wide ones on the threads that `in_parallel` has."""
+    gram = np.empty((rows.shape[1], rows.shape[1]))
+    _fill_gram(rows, gram)
+    return gram
 
 
 def _fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:

@@ -52,16 +52,18 @@ def is_ill_conditioned(second_moments: np.ndarray) -> bool:
         True or False.
     """
     unit, _ = _unit_diagonal(second_moments)
-    upper, breakdown = lapack.dpotrf(unit, lower=False)
+    size = lapack.dlange("1", unit.T)
+    upper, breakdown = lapack.dpotrf(unit.T, lower=False, overwrite_a=True)  # in place: new memory takes as long
     if breakdown:
         return True
-    reciprocal, _ = lapack.dpocon(upper, anorm=np.abs(unit).sum(axis=0).max())
+    reciprocal, _ = lapack.dpocon(upper, anorm=size)
     return bool(reciprocal * LARGEST_CONDITION < 1)
 
 
 def _unit_diagonal(second_moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scales = np.sqrt(np.diagonal(second_moments))
     divisors = np.where(scales > 0, scales, 1.0)
-    unit = second_moments / np.outer(divisors, divisors)
+    unit = second_moments / divisors
+    unit /= divisors[:, None]
     np.fill_diagonal(unit, 1.0)  # a row of zeros too: it stands alone, and its scale of 0 brings it back
     return unit, scales

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesreg.computing.row_sums import check_squares
+from bayesreg.computing.row_sums import check_squares, gram_of
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.moments import Moments, as_moments
@@ -105,7 +105,11 @@ class CentredRows(CentredDesign):
     def gram(self, columns: np.ndarray | None = None, others: np.ndarray | None = None) -> np.ndarray:
         """Return Xc'Xc / n of some columns with others, or with themselves, or of all; C-contiguous."""
         chosen = self._rows[:, :-1] if columns is None else self._rows[:, columns]
-        return chosen.T @ (chosen if others is None else self._rows[:, others]) / self.num_rows
+        if others is not None:
+            return chosen.T @ self._rows[:, others] / self.num_rows
+        products = gram_of(chosen)
+        products /= self.num_rows
+        return products
 
     def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return |yc - Xc w|^2 / n `(m,)` and Xc'(yc - Xc w) / n `(m, d)` of weights `(m, d)`."""

@@ -116,6 +116,7 @@ class GramActiveSet:
             directions = scipy.linalg.cho_solve((upper, False), table[leaving + 2], check_finite=False)
             _add_product(table, columns, directions)
             table[:, those] = scipy.linalg.cho_solve((upper, False), columns.T, check_finite=False).T
+            self.functions[1, those] += self.signs[those]
             self._close(leaving.tolist())
         k, m = self.size, entering.size
         done = k + m <= self.capacity
@@ -139,7 +140,6 @@ class GramActiveSet:
             self._table[k + 2 : k + 2 + m] = directions
             self.active[k : k + m], self.signs[entering], self.outside[entering] = entering, signs, 0.0
             self.size = k + m
-        self._solve()
         return done
 
     def add_to_diagonal(self, ridge: float) -> bool:
@@ -154,22 +154,11 @@ class GramActiveSet:
                 return False
             rows[:, at] = -np.eye(k)
             table[:] = scipy.linalg.cho_solve((upper, False), rows, check_finite=False)
-            self._solve()
+            self.solve()
         return True
 
-    def _close(self, places: list[int]) -> None:
-        """Fill the places of those that have left with the last ones."""
-        for i in sorted(places, reverse=True):
-            j, k = self.active[i], self.size - 1
-            self.outside[j], self.signs[j], self.size = 1.0, 0.0, k
-            if i != k:
-                self.active[i] = self.active[k]
-                self._table[i + 2] = self._table[k + 2]
-        self.outside[self._refused] = 1.0
-        self._refused.clear()
-
-    def _solve(self) -> None:
-        """All functions from the equations, where those in the table do not hold with a step of refinement."""
+    def solve(self) -> None:
+        """Make all functions from the equations, with a step of refinement where those in the table do not hold."""
         at = self.active[: self.size]
         wanted = np.stack([self.correlation[at], -self.signs[at]])
         found, largest = self._weights(), np.abs(wanted).max(axis=1, initial=0.0)
@@ -184,6 +173,17 @@ class GramActiveSet:
         np.subtract(self.correlation, products[0], out=self.functions[0])
         np.negative(products[1], out=self.functions[1])
         self.functions[:, at] = found[:, at]
+
+    def _close(self, places: list[int]) -> None:
+        """Fill the places of those that have left with the last ones."""
+        for i in sorted(places, reverse=True):
+            j, k = self.active[i], self.size - 1
+            self.outside[j], self.signs[j], self.size = 1.0, 0.0, k
+            if i != k:
+                self.active[i] = self.active[k]
+                self._table[i + 2] = self._table[k + 2]
+        self.outside[self._refused] = 1.0
+        self._refused.clear()
 
     def _weights(self) -> np.ndarray:
         """Return N and -D with zeros outside the set ``(2, d)``."""

@@ -19,7 +19,6 @@ import bisect
 
 import numpy as np
 
-from bayesreg.computing.threads import one_thread
 from bayesreg.paths.gram_active_set import GramActiveSet
 
 # A function of lambda that is flatter than this is a constant made of rounding.
@@ -46,7 +45,6 @@ def follow(gram: np.ndarray, correlation: np.ndarray, lambdas: np.ndarray, most_
     return PathFollower(gram, correlation, most_active).advance(lambdas)
 
 
-@one_thread()
 def follow_elastic_net(gram: np.ndarray, correlation: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
     """Return the fits with an L2 term, l2 |w|^2 / 2, whose strength changes along the path.
 
@@ -105,10 +103,8 @@ class PathFollower:
         self.prefers_jumps = False
         if weights is not None:
             active = np.flatnonzero(weights)
-            if not self.set.exchange(np.empty(0, dtype=np.intp), active, np.sign(weights[active])):
-                self.begin_again()
+            self.set_to(active, np.sign(weights[active]))
 
-    @one_thread()  # products of a vector wait for a second thread longer than they take
     def advance(self, lambdas: np.ndarray) -> tuple[np.ndarray, int]:
         """Go down to given strengths.
 
@@ -174,7 +170,7 @@ class PathFollower:
 
     def jump_to(self, strength: float) -> bool:
         """Exchange what is violated at a strength until nothing is; where that does not settle, go back and say so."""
-        active, before = self.set, None
+        active, before, solved = self.set, None, True
         fewest, patience = np.inf, 3
         for exchange in range(_MOST_EXCHANGES):
             at = active.active[: active.size]
@@ -182,6 +178,10 @@ class PathFollower:
             leaving = np.flatnonzero(values[at] * active.signs[at] < 0.0)
             entering = np.flatnonzero(active.outside * np.abs(values) > strength + self.tolerance)
             violated = leaving.size + entering.size
+            if not violated and not solved:
+                active.solve()
+                solved = True
+                continue
             if not violated:
                 self.position = strength
                 self.prefers_jumps = exchange > 0
@@ -192,13 +192,17 @@ class PathFollower:
                 before = at.copy(), active.signs[at]
             if not patience or not active.exchange(leaving, entering, np.sign(values[entering])):
                 break
-        if before is not None and not active.exchange(np.arange(active.size), *before):
-            self.begin_again()
+            solved = False
+        if before is not None:
+            self.set_to(*before)
         self.prefers_jumps = False
         return False
 
-    def begin_again(self) -> None:
-        """Go back to lambda_max, with an empty set: knot by knot, what is on the way comes again."""
+    def set_to(self, columns: np.ndarray, signs: np.ndarray) -> None:
+        """Exchange the set for another one; where rounding does not allow it, go back to lambda_max."""
         active = self.set
-        self.set = GramActiveSet(active.gram, active.correlation, active.capacity)
-        self.position = self.largest
+        if active.exchange(np.arange(active.size), columns, signs):
+            active.solve()
+        else:  # knot by knot, what is on the way comes again
+            self.set = GramActiveSet(active.gram, active.correlation, active.capacity)
+            self.position = self.largest
