@@ -21,6 +21,7 @@ LARGEST_GAP = 1e-10
 TOLERANCES = (1e-6, 1e-8, 1e-9, 1e-10, 4e-11, 1e-11, 1e-12, 1e-14)
 LONGEST = 20.0
 ROUNDS = 7
+PAUSE = 0.1
 # Name, rows, features, correlation of neighbours.
 DESIGNS = (
     ("442x10", 442, 10, 0.0),
@@ -68,6 +69,7 @@ def in_turn(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(rounds + 1):
         for name, run in runs.items():
+            time.sleep(PAUSE)
             started = time.perf_counter()
             run()
             if repeat:
