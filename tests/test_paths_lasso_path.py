@@ -8,6 +8,7 @@ from path_designs import KINDS, design_of, gap_from_rows
 import bayesreg as br
 import bayesreg.paths.centred_design
 import bayesreg.paths.lasso_path
+from bayesreg.moments import Moments
 from bayesreg.paths.centred_design import CentredRows, centred_design
 from bayesreg.paths.lasso_path import fit_path
 
@@ -89,7 +90,6 @@ def test_far_more_columns_than_rows_go_through_a_working_set(monkeypatch):
     whole = fit_path(centred_design(data), lambdas_of(data, 40, 1e-2), np.zeros(40))
     sizes = []
     gram = CentredRows.gram
-    monkeypatch.setattr(bayesreg.paths.centred_design, "_LARGE_GRAM", 1.0)
     monkeypatch.setattr(bayesreg.paths.lasso_path, "_MANY_COLUMNS", 0)
     monkeypatch.setattr(
         CentredRows, "gram", lambda self, *chosen: (sizes.append(len(chosen[0])), gram(self, *chosen))[1]
@@ -103,11 +103,11 @@ def test_far_more_columns_than_rows_go_through_a_working_set(monkeypatch):
 
 
 @pytest.mark.parametrize("intercept", [True, False])
-def test_rows_and_moments_make_the_same_design(monkeypatch, intercept):
+def test_rows_and_moments_make_the_same_design(intercept):
     rng = np.random.default_rng(5)
     data = br.RegressionData(rng.standard_normal((7, 30)) + 1e6, rng.standard_normal(7) + 1e6)
-    by_moments = centred_design(data, intercept)
-    monkeypatch.setattr(bayesreg.paths.centred_design, "_LARGE_GRAM", 1.0)
+    by_moments = centred_design(Moments.from_data(data), intercept)
+    assert not isinstance(by_moments, CentredRows)
     by_rows = centred_design(data, intercept)
     assert isinstance(by_rows, CentredRows)
     weights = rng.standard_normal((3, 30))

@@ -1,4 +1,4 @@
-"""What a penalised path needs of the data: second moments, or the centred rows where the columns are far more.
+"""What a penalised path needs of the data: second moments, or the centred rows where they are no more than the columns.
 
 With Xc, yc the centred columns and target (as they are, without an intercept), everything here is in the units of the
 canonical objective: correlations Xc'yc / n, Gram Xc'Xc / n.
@@ -14,9 +14,6 @@ from bayesreg.computing.row_sums import check_squares, gram_of
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.moments import Moments, as_moments
-
-# A Gram of more than so many operations is not made where the rows are fewer than half the columns.
-_LARGE_GRAM = 2e8
 
 
 class CentredDesign:
@@ -124,7 +121,7 @@ class CentredRows(CentredDesign):
 
 
 def centred_design(data: RegressionData | Moments, intercept: bool = True) -> CentredDesign:
-    """Return the design of data: their rows where columns are far more, else their moments.
+    """Return the design of data: their rows where they are no more than the columns, else their moments.
 
     Args:
         data: Rows or moments.
@@ -137,13 +134,9 @@ def centred_design(data: RegressionData | Moments, intercept: bool = True) -> Ce
         TypeError: If the data are neither.
         ValueError: If moments about the origin are to have an intercept.
     """
-    if isinstance(data, RegressionData) and _is_wide(data.num_rows, data.num_features):
+    if isinstance(data, RegressionData) and data.num_rows <= data.num_features:
         return CentredRows(data, intercept)
     moments = as_moments(data)
     if intercept and not moments.centred:
         raise ValueError("moments about the origin have no intercept: give intercept=False")
     return CentredDesign(moments if intercept else moments.about_origin())
-
-
-def _is_wide(num_rows: int, num_features: int) -> bool:
-    return num_features > 2 * num_rows and float(num_rows) * num_features**2 > _LARGE_GRAM
