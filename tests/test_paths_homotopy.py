@@ -8,7 +8,7 @@ from sklearn.linear_model import lasso_path
 import bayesreg.paths.homotopy
 from bayesreg.moments import Moments
 from bayesreg.paths.gram_active_set import GramActiveSet
-from bayesreg.paths.homotopy import follow, follow_elastic_net
+from bayesreg.paths.homotopy import PathFollower, follow, follow_elastic_net
 
 
 def problem(seed=0, n=60, d=12):
@@ -164,3 +164,26 @@ def test_a_dependent_column_is_refused_until_one_leaves():
     state.enter(4, 1.0)
     assert state.size == 2
     assert_state(state, gram, correlation)
+
+
+def largest_error(state, gram, correlation):
+    k = state.size
+    expected = linear_functions(gram, correlation, state.active[:k], state.signs[state.active[:k]])
+    return np.abs(state.functions / expected - 1.0).max()
+
+
+def test_a_set_that_was_exchanged_is_solved_for_anew():
+    gram, correlation, *_ = problem(0, n=300, d=30)
+    largest = np.abs(correlation).max()
+    path = PathFollower(gram, correlation, 30)
+    assert path.jump_to(0.3 * largest)
+    path.set.functions *= 1.0 + 1e-7  # what rounding makes of them on a long way
+    before = path.set.size
+    assert path.jump_to(0.01 * largest)
+    assert path.set.size > before
+    assert largest_error(path.set, gram, correlation) < 1e-11
+    path.set.functions *= 1.0 + 1e-7
+    columns = path.set.active[:5].copy()
+    path.set_to(columns, path.set.signs[columns])
+    assert path.set.size == 5
+    assert largest_error(path.set, gram, correlation) < 1e-11
