@@ -64,3 +64,11 @@ def test_ill_conditioned_is_beyond_1e10_whatever_the_scales(gap, ill):
     padded = np.zeros((4, 4))
     padded[1:, 1:] = gram  # a constant column
     assert is_ill_conditioned(padded) == ill
+
+
+@pytest.mark.parametrize(("apart", "ill"), [(1e-9, True), (1e-7, False)])
+def test_the_condition_counts_the_size_of_the_matrix_too(apart, ill):
+    matrix = (1.0 - apart) * np.ones((50, 50)) + apart * np.eye(50)
+    assert (np.linalg.cond(matrix, 1) > 1e10) == ill
+    assert np.linalg.norm(np.linalg.inv(matrix), 1) < 1e10  # which alone would not tell
+    assert is_ill_conditioned(matrix) == ill
