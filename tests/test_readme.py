@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import render
+from benchmarks import render, render_paths
 from typer.testing import CliRunner
 
 import bayesreg as br
@@ -152,6 +152,7 @@ def test_every_convention_is_in_the_table_and_every_refusal_in_the_text():
 def test_the_speeds_are_those_of_the_stored_results():
     stored = json.loads((RESULTS / "amd-epyc-2-cores.json").read_text(encoding="utf-8"))
     assert render.short(stored["records"]) in README
+    assert render_paths.short(stored["paths"]) in README
     assert (RESULTS / "amd-epyc-2-cores.md").read_text(encoding="utf-8") == render.table(stored, "amd-epyc-2-cores.png")
 
 

@@ -30,6 +30,51 @@ def page(found: dict) -> str:
     return "\n\n".join([f"## The lambda axis{commit}", HOW_TO_READ, *sections])
 
 
+def short(found: dict) -> str:
+    """Return the table of the README: how many times faster on each design, lasso paths to their longest end.
+
+    Args:
+        found: What `paths` printed, all of it.
+
+    Returns:
+        A Markdown table.
+    """
+    share = min(row["share"] for row in found["lasso"])
+
+    def fastest(row: dict) -> float:
+        return min(peer["seconds"] for peer in row["peers"].values() if "seconds" in peer)
+
+    lasso = [(fastest(row) / row["seconds"], row["problem"]) for row in found["lasso"] if row["share"] == share]
+    seconds = [(row["problem"], row["seconds"]) for row in found["ridge"]]
+    lines = [
+        ("lasso path", "the fastest of scikit-learn, celer, skglm", lasso),
+        (
+            "ridge: fits, variances, evidence, degrees of freedom",
+            "a loop of scikit-learn's `Ridge`: fits alone",
+            [(of["Ridge"] / of["ours"], name) for name, of in seconds],
+        ),
+        (
+            "ridge: leave-one-out errors",
+            "`RidgeCV`",
+            [(of["RidgeCV"] / of["ours, leave-one-out"], name) for name, of in seconds],
+        ),
+        (
+            "lasso: ten folds",
+            "`LassoCV`",
+            [(row["seconds"]["LassoCV"] / row["seconds"]["ours"], row["problem"]) for row in found["folds"]],
+        ),
+        (
+            "the book's SGD, weight decay",
+            "a loop over `torch.optim.SGD`",
+            [(row["ratio"], f"{row['num_lambdas']:,} lambdas") for row in found["training"] if row["kind"] == "l2"],
+        ),
+    ]
+    cells = [
+        [work, peer, ", ".join(f"{ratio(times)} ({name})" for times, name in ratios)] for work, peer, ratios in lines
+    ]
+    return markdown(["100 lambdas", "beside", "times as fast (rows x columns)"], cells)
+
+
 def _lasso(rows: list[dict]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row["peers"]))
     head = ["lasso path, 100 lambdas", "largest gap", "ours", *names, "best peer over ours"]
