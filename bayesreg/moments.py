@@ -44,6 +44,9 @@ class Moments:
         factor: Array `(k, d + 1)`, k <= d + 1, with factor'factor = scatter to the accuracy of the rows, or `None`.
             Kept by `from_data` where the scatter's condition needs it; lost on merging.
 
+    Raises:
+        ValueError: If a column is so large that its sum of squares overflows float64; names the column.
+
     Example:
         >>> from bayesreg.data import RegressionData
         >>> first = Moments.from_data(RegressionData([[1.0], [2.0]], [1.0, 3.0]))
@@ -87,6 +90,7 @@ class Moments:
 
         Raises:
             TypeError: If the data are not a `RegressionData`.
+            ValueError: If a column's sum of squares overflows or underflows float64; names the column.
 
         Example:
             >>> import bayesreg as br
@@ -292,7 +296,7 @@ class Moments:
         return root if self.centred else triangle(np.vstack([root, np.sqrt(self.num_rows) * self._mean]))
 
     def condition(self) -> float:
-        """Return the condition number of the centred features, their columns scaled to unit length.
+        """Return the condition number of Xc (X about the origin), its columns scaled to unit length.
 
         Without a `factor` it cannot be told beyond about 1e7: a larger number, inf too, then means "at least 1e7".
 
