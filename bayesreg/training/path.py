@@ -35,7 +35,7 @@ class TrainingPath:
     Attributes:
         lambdas: Strengths in the words of `convention`, (L,).
         seeds: The S seeds.
-        weights: End points, (L, S, d), float64, on the CPU.
+        weights: End points, (L, S, d), float64, on the CPU, in the units of the data.
         intercepts: (L, S).
         kind: "l2" or "l1".
         convention: Whose objective it is.
@@ -69,7 +69,7 @@ class TrainingPath:
 
     @property
     def train_loss(self) -> np.ndarray:
-        """Loss on the rows, in the convention, (epochs + 1, L, S)."""
+        """Loss on the rows, that of the convention (`TrainingRun.history`), (epochs + 1, L, S)."""
         return self.history["train_loss"]
 
     @property
@@ -214,7 +214,7 @@ def train_path(
         End points and history of all of them.
 
     Raises:
-        TypeError: If the data are not rows, or a setting is of another type.
+        TypeError: If the data are not rows, or a setting is of another type, as for `train`.
         ValueError: If a setting is out of range, the convention has no loss to train or no such penalty, start or test
             rows do not fit the data, or a run diverges; the message then names it and the largest stable learning rate.
 
