@@ -341,7 +341,8 @@ class Path:
         """Return one row a strength: lambda, the loss, nonzero weights, the gap, the intercept, and every weight.
 
         Intercept and weights are in the units of the path; `lambda`, `loss` and `relative_gap` (the attributes
-        `lambdas`, `losses`, `relative_gaps`) in those that it was made in, after `original_units` too. Weights are named as their features; one that is called as another column is, ``weights[loss]`` and so on.
+        `lambdas`, `losses`, `relative_gaps`) in those that it was made in, after `original_units` too. Weights are
+        named as their features; one that is called as another column is, ``weights[loss]`` and so on.
 
         Example:
             >>> import bayesreg as br

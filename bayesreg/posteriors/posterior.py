@@ -267,8 +267,8 @@ class Posterior:
     def to_datatree(self, pointwise_draws: int | None = None, flat: bool = False) -> xr.DataTree:
         """Convert to the groups that ArviZ 1.x works on; on Python 3.11 that is ``arviz.preview``.
 
-        ``posterior``; ``sample_stats``; ``prior`` (2,000 draws of what is not flat); ``log_prior`` (of the same, at the
-        draws); and, from rows, ``log_likelihood``, ``posterior_predictive`` and ``observed_data`` (variable ``target``) and
+        ``posterior``; ``sample_stats``; ``prior`` (2,000 draws of what is not flat); ``log_prior`` (of that, at the
+        draws); from rows, ``log_likelihood``, ``posterior_predictive`` and ``observed_data`` (variable ``target``), and
         ``constant_data`` (``features``). Dimensions ``chain``, ``draw``, ``feature`` (by column names) and ``row``.
 
         `az.psense_summary` needs the same draws in all groups: of a posterior with more than the pointwise groups
