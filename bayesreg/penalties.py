@@ -36,8 +36,8 @@ class Penalty:
         l1: Strength of the L1 term, as typed in the convention; a float, or one a feature, (d,).
         l2: Strength of the L2 term, as typed in the convention; a float, or one a feature, (d,).
         centre: What the weights are pulled towards, c; a float, or one a feature, (d,).
-        convention: Name of the convention that the strengths belong to. In `sklearn-elasticnet` and `glmnet` the
-            two strengths are held as l1 = alpha * l1_ratio and l2 = alpha * (1 - l1_ratio).
+        convention: Name of the convention that the strengths belong to. Two strengths are held as l1 = alpha l1_ratio
+            and l2 = alpha (1 - l1_ratio) of `sklearn-elasticnet`, lambda alpha and lambda (1 - alpha) of `glmnet`.
 
     Raises:
         TypeError: If a strength or the centre is not a number or a vector of numbers.
@@ -96,7 +96,7 @@ class Penalty:
 
     @property
     def strength(self) -> float | np.ndarray:
-        """The number a user types in the convention: l2 alone, l1 alone, or with both alpha = l1 + l2."""
+        """The number that is typed: l2 alone, l1 alone, or l1 + l2 (`alpha` of ElasticNet, `lambda` of glmnet)."""
         return self.l1 + self.l2
 
     @property
