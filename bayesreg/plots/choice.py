@@ -204,7 +204,7 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
         The axes.
 
     Raises:
-        ValueError: The path is of another kind, or there is no finite evidence.
+        ValueError: The path is of another kind, the choice was not made by "evidence", or none of it is finite.
 
     Example:
         >>> import bayesreg as br, matplotlib.pyplot as plt
@@ -214,6 +214,9 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
         >>> plt.close(ax.figure)
     """
     frame = getattr(result, "evidence", None)
+    if frame is None and hasattr(result, "choices"):
+        methods = ", ".join(choice.method for choice in result.choices)
+        raise ValueError(f"result must be a choice by 'evidence', or a path, got a choice by {methods}")
     if frame is None:
         lambdas, values, error = result.lambdas.numpy(), result.log_evidence.numpy(), np.zeros(len(result.lambdas))
     else:
