@@ -225,7 +225,7 @@ def simulate_weight_decay(
         noise_scale: Standard deviation of the noise, at least 0.
 
     Returns:
-        `(train, test)`.
+        `(train, test)`, of `num_train` and `num_test` rows.
 
     Raises:
         TypeError: If the seed or a number of rows or columns is not an integer, or another argument not a number.

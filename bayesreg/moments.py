@@ -27,9 +27,9 @@ class Moments:
     so that no digits are lost where the rows lie far from 0. Two of them merge as in Chan, Golub and LeVeque (1983):
     scatter = S_a + S_b + (n_a n_b / n) delta delta' with delta = mean_b - mean_a.
 
-    Make them with `from_data` or `from_batches`. The arrays are float64 and read-only. A pickle has the same length for
-    any n, and leaves out `factor`. Sums over rows are made on one thread: their last digits do not depend on how many
-    there are.
+    Make them with `from_data` or `from_batches`. The arrays are float64, read-only, and in the units of the rows. A
+    pickle has the same length for any n, and leaves out `factor`. Sums over rows are made on one thread: their last
+    digits do not depend on how many there are.
 
     Attributes:
         num_rows: Number of rows n.

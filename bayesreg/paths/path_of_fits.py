@@ -247,8 +247,8 @@ class Path:
     def degrees_of_freedom(self) -> torch.Tensor:
         """Effective degrees of freedom, the intercept not counted, `(m,)`.
 
-        For l2 the trace of Xc (Xc'Xc + n lambda I)^-1 Xc'; for l1 the number of nonzero weights (Zou, Hastie and
-        Tibshirani, On the degrees of freedom of the lasso, Annals of Statistics 35, 2007).
+        For l2 the trace of Xc (Xc'Xc + n lambda I)^-1 Xc'; for l1 the number of nonzero weights, an unbiased estimate
+        (Zou, Hastie and Tibshirani, On the degrees of freedom of the lasso, Annals of Statistics 35, 2007).
 
         Raises:
             ValueError: The path is of an elastic net.
@@ -272,7 +272,7 @@ class Path:
     def gcv(self) -> torch.Tensor:
         """Generalised cross-validation: (|r|^2 / n) / (1 - (df + 1) / n)^2, `(m,)`; l2 only.
 
-        It estimates the mean squared error, not half of it. The 1 is the intercept, and is not there without one.
+        It estimates the mean squared error of prediction, not half of it. The 1 is the intercept; without one it is 0.
         Source: Golub, Heath and Wahba, Technometrics 21 (1979).
         """
         return torch.from_numpy(self._of_ridge("gcv").generalised_cross_validation())

@@ -29,8 +29,8 @@ _KINDS = {"l2": L2, "l1": L1}
 class TrainingPath:
     """Where each of L strengths and S seeds ended, and the way there.
 
-    The history is made when first asked for, by going the same way again: to follow all runs through the epochs takes
-    several times as long as to train them.
+    The history is made when first asked for, by going the same way again: to follow all runs through the epochs can
+    take several times as long as to train them.
 
     Attributes:
         lambdas: Strengths in the words of `convention`, (L,).
