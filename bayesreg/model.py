@@ -116,6 +116,9 @@ class LinearRegression:
             LinearRegression(GaussianPrior(scale=0.5), noise_scale=0.7)
         """
         prior, noise = self.prior, self.noise_scale
+        for name, value in (("noise_scale", noise_scale), ("prior_scale", prior_scale)):
+            if is_learned(value):
+                raise TypeError(f"{name} must be a positive finite number to hold, got {describe_scale(value)}")
         if noise_scale is not None:
             if not self.noise_is_learned:
                 raise ValueError(f"noise_scale={noise_scale} was given, but the model's noise scale is known: {noise}")
