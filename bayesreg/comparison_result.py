@@ -85,7 +85,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether each route meets its tolerance, and each wrong lambda fails."""
+        """Whether each route meets its tolerance, and each wrong lambda, but for a ``same_point``, fails."""
         missed = any(route.passed and not route.same_point for route in self.wrong)
         return all(route.passed for route in self.routes) and not missed
 

@@ -32,7 +32,7 @@ class Path:
 
         J(w) = |y - Xw - b|^2 / (2 n) + lambda R(w).
 
-    Numbers are float64 tensors on the CPU, in the units of the data given; see `original_units`.
+    Tensors are float64, counts int64, on the CPU, all in the units of the data given; see `original_units`.
 
     Attributes:
         kind: "l2", "l1" or "elasticnet".

@@ -230,7 +230,8 @@ def posterior_path(
         within: A distance from zero, or one a feature ``(d,)``, in the units of the weights: the probability to be at
             most that far away is computed.
         num_density_points: The number m, at least 2, of points at which the density of each weight is given; None: no
-            densities. Under a Laplace prior it is a mean over draws of the other weights.
+            densities. Under a Laplace prior it is a mean over draws of the other weights (Gelfand and Smith, JASA 85,
+            1990).
         intercept: Whether there is an intercept, with a flat prior.
         seed: Seeds the draws, 0 to 2^63 - 1; the global random state is left alone.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the CPU), for the draws under a Laplace prior.

@@ -38,7 +38,7 @@ _SMALLEST_SHARE = 1e-5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossValidation:
-    """Held-out losses of every strength in every fold: float64 tensors, in squared units of the target.
+    """Held-out losses of every strength in every fold, float64, in squared units of the target.
 
     Attributes:
         kind: "l2", "l1" or "elasticnet".

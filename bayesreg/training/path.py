@@ -207,7 +207,7 @@ def train_path(
         l1_update: How an L1 term enters: "proximal" reaches exact zeros, "subgradient" does not.
         intercept: Whether there is an intercept.
         start: Weights (d,) and intercept to start from, with every strength and seed.
-        device: "cpu", "cuda" or "auto".
+        device: "cpu", "cuda" or "auto" (the CPU).
         progress: Whether to show a bar.
 
     Returns:

@@ -73,7 +73,7 @@ def train(
         finish: Whether to go on to the optimum, on the full batch, after the epochs (`bayesreg.training.finishing`).
         intercept: Whether there is an intercept.
         start: Weights (d,) and intercept to start from.
-        device: "cpu", "cuda" or "auto".
+        device: "cpu", "cuda" or "auto" (the CPU).
         progress: Whether to show a bar.
 
     Returns:
