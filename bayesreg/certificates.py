@@ -37,8 +37,10 @@ class Certificate:
         kkt_residual: Largest distance of a gradient entry from the set it must lie in, as a share of max|Xc'yc|/n; with
             an intercept given, its gradient as a share of the target's standard deviation (divisor n), if larger.
         gap: Upper bound of the excess of the penalty's own objective over its minimum; None without a penalty.
-        relative_gap: The gap as a share of J(0) = |yc|^2 / (2 n) in the canonical objective; None without a penalty.
-        distance_bound: Upper bound of |w - w*|_2; None without a penalty or without strong convexity.
+        relative_gap: The gap in the canonical objective as a share of |yc|^2 / (2 n), the loss of weights 0; None
+            without a penalty.
+        distance_bound: Upper bound of |w - w*|_2, w* the optimal weights; None without a penalty or where strong
+            convexity cannot be shown.
         objective: The penalised objective at the weights, in the penalty's own convention.
         convention: Name of the convention of `gap` and `objective`.
         intercept: The intercept judged: as given, or the best one for these weights; 0 for a model without intercept.
@@ -84,6 +86,14 @@ def certify(
 ) -> Certificate:
     """Certify a weight vector, from whoever, against a penalised least-squares objective.
 
+        J(w) = |yc - Xc w|^2 / (2 n) + sum_j [ l2_j (w_j - c_j)^2 / 2 + l1_j |w_j - c_j| ]
+
+    in the canonical convention, columns and target centred; gap and objective are those of the penalty's own. The KKT
+    residual is the distance of 0 from the subdifferential of J; the gap is J(w) less the dual objective at a feasible
+    point (`bayesreg.duality`); the distance bound is sqrt(2 gap / mu), J strongly convex with modulus mu, and what
+    rounding can hide. Sources: Boyd and Vandenberghe, Convex Optimization (2004), sections 5.5 and 9.1.2; Fercoq,
+    Gramfort and Salmon, Mind the duality gap (ICML 2015).
+
     The gap bounds the excess of the objective at the weights over its minimum; it says how far training was from done,
     whatever did the training. Below about 1e-14 of the objective it measures the rounding of float64.
 
@@ -100,7 +110,7 @@ def certify(
         The certificate.
 
     Raises:
-        TypeError: If the data, the penalty or the intercept are of another type.
+        TypeError: If weights, data, penalty or intercept are of another type, or knowledge is of another name.
         ValueError: If the weights are not d finite numbers, the intercept is not finite or not there, or knowledge is
             missing.
 

@@ -72,11 +72,15 @@ def compare(
 ) -> Comparison:
     """Find the mode by every route, and certify each against the penalty that the prior stands for.
 
+    The penalty is that of `penalty_for` at the noise scale s, in J(w) = |y - Xw - b|^2 / (2 n) + lambda R(w), so that
+    the minimiser of J and the MAP are the same point.
+
     Routes: an independent optimum (least squares, or an interior point where the prior has a kink), `map_estimate`,
-    Pyro's AutoDelta, penalised SGD (L2 by ``weight_decay``; L1 by proximal and by subgradient steps) and scikit-learn.
-    Tolerances of the relative gap: 1e-8; AutoDelta 1e-4; subgradient 1e-2; each at most a tenth of the gap that a
-    factor 2 in lambda leaves. With learned noise, every route but `map_estimate` is held
-    at the noise scale of the joint mode.
+    Pyro's AutoDelta, penalised SGD with a finishing phase (L2 by ``weight_decay``; L1 by proximal and by subgradient
+    steps) and, where the penalty has one strength for all features and pulls to 0, scikit-learn. Tolerances of the
+    relative gap (under a flat prior of the KKT residual): 1e-8; AutoDelta 1e-4; subgradient 1e-2; each at most a tenth
+    of the gap that a factor 2 in lambda leaves. With learned noise, every route but `map_estimate` is held at the noise
+    scale of the joint mode.
 
     Args:
         model: The model.
@@ -91,7 +95,7 @@ def compare(
 
     Raises:
         TypeError: ``model`` is not a `LinearRegression`, or ``data`` are not rows.
-        ValueError: The mode does not exist (see `map_estimate`).
+        ValueError: The mode does not exist, or a scale to condition on is refused (see `map_estimate`).
 
     Example:
         >>> import bayesreg as br

@@ -24,7 +24,7 @@ class Route:
         intercept: Its intercept; None where the best one for the weights is meant.
         noise_scale: The noise scale it found or was given.
         objective: J(w, b), ``mean-half-squared``.
-        relative_gap: Upper bound of (J - min J) / J(0); None under a flat prior.
+        relative_gap: Upper bound of J - min J over the loss of weights 0, |yc|^2 / (2 n); None under a flat prior.
         kkt_residual: As `certify` defines it.
         weight_difference: max_j |w_j - w_j of the first route|.
         fit_difference: Root mean square over the rows of (fitted value - that of the first route), centred.
@@ -55,7 +55,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """What `compare` found, in the units of the data.
 
     Attributes:
         routes: One `Route` a road, the independent optimum first.
@@ -85,7 +85,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether each route meets its tolerance, and each wrong lambda fails."""
+        """Whether each route meets its tolerance, and each wrong lambda, but for a ``same_point``, fails."""
         missed = any(route.passed and not route.same_point for route in self.wrong)
         return all(route.passed for route in self.routes) and not missed
 
@@ -93,7 +93,9 @@ class Comparison:
         """Return one row a route to the same point.
 
         Returns:
-            A DataFrame with the fields of `Route`, but for the weights.
+            A DataFrame with the fields of `Route`, but for weights, intercept and ``same_point``: ``name``,
+            ``noise_scale``, ``objective``, ``relative_gap``, ``kkt_residual``, ``weight_difference``,
+            ``fit_difference``, ``l1_norm_difference``, ``zeros``, ``seconds``, ``tolerance`` and ``passed``.
 
         Example:
             >>> import bayesreg as br

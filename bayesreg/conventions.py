@@ -48,6 +48,14 @@ def penalty_for(
 ) -> Penalty:
     """The penalty whose penalised fit is the MAP under a prior.
 
+    In the canonical objective, |y - Xw - b|^2 / (2 n) + l2 |w - c|^2 / 2 + l1 |w - c|_1, with c the prior's location,
+
+        l2 = s^2 / (n t^2)  for a Gaussian prior of scale t,      l1 = s^2 / (n b)  for a Laplace prior of scale b,
+
+    both for an elastic net's prior; a scale relative to the noise is multiplied by s first. The multipliers of another
+    convention come on top. Scales are in the units of the data that are fitted. Source for the correspondence: Bishop,
+    Pattern Recognition and Machine Learning (2006), section 3.3.
+
     Refused with a ValueError: knowledge that is missing or not a number, a learned scale without its value, a penalty
     that the convention cannot hold, a strength that leaves the range of float64.
 
@@ -65,7 +73,7 @@ def penalty_for(
         The penalty; of strength 0 for a flat prior.
 
     Raises:
-        TypeError: If the prior is none of the four.
+        TypeError: If the prior is none of the four, the convention no string, or knowledge of another name.
 
     Example:
         >>> from bayesreg import GaussianPrior
@@ -96,7 +104,9 @@ def penalty_for(
 def prior_for(
     penalty: Penalty, *, noise_scale: float | None = None, num_rows: int | None = None, **knowledge: Any
 ) -> Prior:
-    """The prior under which a penalised fit is the MAP.
+    """The prior under which a penalised fit is the MAP: the way back from `penalty_for`.
+
+    From the canonical strengths, t = s / sqrt(n l2) for a Gaussian prior and b = s^2 / (n l1) for a Laplace prior.
 
     Args:
         penalty: The penalty.
@@ -110,7 +120,7 @@ def prior_for(
         noise), a flat one for strength 0. Strengths of one a feature give scales of one a feature, a NumPy array.
 
     Raises:
-        TypeError: If it is not a Penalty.
+        TypeError: If it is not a Penalty, or knowledge is of another name.
         ValueError: If knowledge is missing or not a number, or some features have strength 0 in a term and others do
             not.
 

@@ -31,7 +31,8 @@ class RegressionData:
 
     Takes NumPy arrays, torch tensors, pandas frames and series (rows are matched by position), and nested lists, of
     booleans, integers or floats. C-contiguous float64 input is viewed and not copied: who changes the original
-    afterwards changes the data. Everything else is copied.
+    afterwards changes the data. Everything else is copied. Columns stay in the units that they come in; `standardized`
+    changes them.
 
     Args:
         features: Matrix `(n, d)` with at least one row and one column.
@@ -114,6 +115,7 @@ class RegressionData:
     def standardized(self) -> RegressionData:
         """Shift and scale every column, the target too, to mean 0 and standard deviation 1 (divisor n).
 
+        A weight is then in standard deviations of the target per standard deviation of its column.
         A constant column (standard deviation within rounding of the mean's magnitude) is shifted and keeps its scale.
 
         Returns:
@@ -182,8 +184,11 @@ def _unpickle(features, target, feature_names, target_name, transform) -> Regres
 def load_diabetes() -> RegressionData:
     """Load scikit-learn's diabetes data: 442 patients, 10 features (centred, unit norm), disease progression.
 
+    Source: Efron, Hastie, Johnstone and Tibshirani, Least angle regression, Annals of Statistics 32 (2004).
+
     Returns:
-        The data, in scikit-learn's default scaling.
+        The data, in scikit-learn's default scaling: mean 0 and sum of squares 1 in each feature, the target as it was
+        measured (25 to 346). `standardized()` brings both to standard units.
 
     Example:
         >>> load_diabetes()
@@ -207,8 +212,11 @@ def simulate_weight_decay(
 ) -> tuple[RegressionData, RegressionData]:
     """Simulate the weight-decay experiment of "Dive into Deep Learning": y = 0.05 + 0.01 sum_j x_j + N(0, 0.01^2).
 
+    With other arguments, y_i = intercept + weight sum_j x_ij + noise_scale e_i, all x_ij and e_i independent N(0, 1).
+    Source: Zhang, Lipton, Li and Smola, Dive into Deep Learning (2023), the section on weight decay.
+
     Args:
-        seed: Seed of the generator.
+        seed: Seed of NumPy's generator, for the training rows and then the test rows.
         num_train: Number of training rows.
         num_test: Number of test rows.
         num_features: Number of features, each standard normal.
@@ -217,10 +225,10 @@ def simulate_weight_decay(
         noise_scale: Standard deviation of the noise, at least 0.
 
     Returns:
-        `(train, test)`.
+        `(train, test)`, of `num_train` and `num_test` rows.
 
     Raises:
-        TypeError: If the seed or a number of rows or columns is not an integer.
+        TypeError: If the seed or a number of rows or columns is not an integer, or another argument not a number.
         ValueError: If one is out of range, or another number is not finite.
 
     Example:
@@ -254,11 +262,12 @@ def read_table(path: str | PathLike, target: str, *, progress: bool = False) -> 
         progress: Whether to show progress, on stderr where that is a terminal, or in a notebook.
 
     Returns:
-        All rows.
+        All rows: the numbers as they stand in the file, as float64, the features in the order of its columns.
 
     Raises:
         FileNotFoundError: If there is no such file.
         TypeError: If a column is not of real numbers; names column, row and value (the first row of numbers is row 0).
+            If the path is neither a string nor a path.
         ValueError: If the ending is another, the file is broken or has no rows, a name is empty or repeated, the target
             is not there, or an entry is missing or not finite; names row and column.
 

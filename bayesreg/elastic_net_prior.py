@@ -32,7 +32,8 @@ class ElasticNetPrior:
         Z_j = t_j sqrt(2 pi) erfcx(t_j / (b_j sqrt 2)),    v_j = w_j - m_j.
 
     Its MAP is the elastic net's fit, with l2 = s^2 / (n t^2) and l1 = s^2 / (n b); see `bayesreg.conventions`. As t
-    grows it is the Laplace prior of scale b, as b grows the Gaussian prior of scale t.
+    grows it is the Laplace prior of scale b, as b grows the Gaussian prior of scale t. Here erfcx(x) = e^(x^2) erfc(x);
+    units are as for `GaussianPrior`. Source: Li and Lin, The Bayesian elastic net, Bayesian Analysis 5 (2010).
 
     Args:
         gaussian_scale: t, the standard deviation of the Gaussian factor: a number or a vector (one a feature).

@@ -33,20 +33,23 @@ from bayesreg.target import Target
 class LinearRegression:
     """Linear regression with Gaussian noise, a prior on its weights and an unpenalised intercept.
 
-    The log density of (w, b, s) given the data is, up to the evidence,
+    The log density of (w, b, s, t) given the data is, less the log evidence,
 
-        -n log(2 pi)/2 - n log s - |y - Xw - b|^2 / (2 s^2) + log prior(w) + log p(s) [s learned] + log p(t) [t
-        learned].
+        -n log(2 pi)/2 - n log s - |y - Xw - b|^2 / (2 s^2) + log prior(w) + log p(s) + log p(t),
+
+    the last two terms only where the noise scale s, or the prior's scale t, is learned. Everything is in the units of
+    the data that the model meets, and in float64. Source: Bishop, Pattern Recognition and Machine Learning (2006),
+    section 3.3.
 
     Args:
         prior: `GaussianPrior`, `LaplacePrior`, `ElasticNetPrior` or `FlatPrior` of the weights.
         noise_scale: The noise's standard deviation s, in the units of the target: a number (known) or a Pyro
             distribution on the positive reals (learned), such as ``dist.HalfNormal(1.0)``; a flat one is
             ``dist.HalfNormal(1.0).mask(False)``.
-        intercept: Whether there is an intercept, with a flat prior.
+        intercept: Whether there is an intercept b, with the flat prior p(b) = 1.
 
     Raises:
-        TypeError: ``prior`` is not a prior, or ``intercept`` not a bool.
+        TypeError: ``prior`` is not a prior, ``intercept`` not a bool, or the noise scale not made of numbers.
         ValueError: A noise scale that is not positive and finite, nor a distribution on the positive reals.
 
     Example:
@@ -103,6 +106,7 @@ class LinearRegression:
             A model with fewer learned scales.
 
         Raises:
+            TypeError: A value that is no number.
             ValueError: A value is given for a scale that is known already, or is not positive and finite.
 
         Example:
@@ -112,6 +116,9 @@ class LinearRegression:
             LinearRegression(GaussianPrior(scale=0.5), noise_scale=0.7)
         """
         prior, noise = self.prior, self.noise_scale
+        for name, value in (("noise_scale", noise_scale), ("prior_scale", prior_scale)):
+            if is_learned(value):
+                raise TypeError(f"{name} must be a positive finite number to hold, got {describe_scale(value)}")
         if noise_scale is not None:
             if not self.noise_is_learned:
                 raise ValueError(f"noise_scale={noise_scale} was given, but the model's noise scale is known: {noise}")
@@ -133,6 +140,9 @@ class LinearRegression:
 
         Args:
             data: Rows, or the pair ``(features (n, d), target (n,))`` of float64 tensors on the device to use.
+
+        Raises:
+            TypeError: The data are neither, such as `Moments`.
 
         Example:
             >>> import bayesreg as br
@@ -212,7 +222,8 @@ class LinearRegression:
             seed: Seeds these draws; the global random state is not touched.
 
         Returns:
-            ``weights (num_draws, d)`` and learned scales ``(num_draws,)``, those of them that are proper.
+            ``weights (num_draws, d)`` and ``noise_scale``, ``prior_scale`` ``(num_draws,)`` where learned, those of
+            them that are proper: float64 tensors on the CPU, in the units of the data that the model is for.
 
         Example:
             >>> import bayesreg as br
@@ -251,6 +262,9 @@ class LinearRegression:
         Returns:
             ``{"prior": ..., "noise_scale": ..., "intercept": ...}``, read back by `from_dict`.
 
+        Raises:
+            ValueError: A learned scale's distribution has no name in a file.
+
         Example:
             >>> import bayesreg as br
             >>> table = br.LinearRegression(br.LaplacePrior(0.25), noise_scale=0.7).to_dict()
@@ -269,6 +283,10 @@ class LinearRegression:
 
         Returns:
             The model.
+
+        Raises:
+            KeyError: ``"prior"``, ``"noise_scale"`` or ``"intercept"`` is missing.
+            ValueError: An unknown prior, distribution or parameter, or a number out of range.
 
         Example:
             >>> import bayesreg as br

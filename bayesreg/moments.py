@@ -27,9 +27,9 @@ class Moments:
     so that no digits are lost where the rows lie far from 0. Two of them merge as in Chan, Golub and LeVeque (1983):
     scatter = S_a + S_b + (n_a n_b / n) delta delta' with delta = mean_b - mean_a.
 
-    Make them with `from_data` or `from_batches`. The arrays are float64 and read-only. A pickle has the same length for
-    any n, and leaves out `factor`. Sums over rows are made on one thread: their last digits do not depend on how many
-    there are.
+    Make them with `from_data` or `from_batches`. The arrays are float64, read-only, and in the units of the rows. A
+    pickle has the same length for any n, and leaves out `factor`. Sums over rows are made on one thread: their last
+    digits do not depend on how many there are.
 
     Attributes:
         num_rows: Number of rows n.
@@ -43,6 +43,9 @@ class Moments:
             `residuals` then are about 0. The fields above are about the mean in any case.
         factor: Array `(k, d + 1)`, k <= d + 1, with factor'factor = scatter to the accuracy of the rows, or `None`.
             Kept by `from_data` where the scatter's condition needs it; lost on merging.
+
+    Raises:
+        ValueError: If a column is so large that its sum of squares overflows float64; names the column.
 
     Example:
         >>> from bayesreg.data import RegressionData
@@ -87,6 +90,7 @@ class Moments:
 
         Raises:
             TypeError: If the data are not a `RegressionData`.
+            ValueError: If a column's sum of squares overflows or underflows float64; names the column.
 
         Example:
             >>> import bayesreg as br
@@ -292,7 +296,7 @@ class Moments:
         return root if self.centred else triangle(np.vstack([root, np.sqrt(self.num_rows) * self._mean]))
 
     def condition(self) -> float:
-        """Return the condition number of the centred features, their columns scaled to unit length.
+        """Return the condition number of Xc (X about the origin), its columns scaled to unit length.
 
         Without a `factor` it cannot be told beyond about 1e7: a larger number, inf too, then means "at least 1e7".
 

@@ -26,16 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Penalty:
-    """A penalty l2 |w - c|^2 / 2 + l1 |w - c|_1, times the multipliers of its convention.
+    """A penalty sum_j [ l2_j (w_j - c_j)^2 / 2 + l1_j |w_j - c_j| ], times the multipliers of its convention.
 
-    `L2` and `L1` construct the usual ones. Strengths of zero are legal: no penalty, the flat prior.
+    In the default convention, `mean-half-squared`, the multipliers are 1 and the loss beside it is |y - Xw - b|^2 /
+    (2 n), the intercept b unpenalised. Weights and centre are in the units of the data. `L2` and `L1` construct the
+    usual ones. Strengths of zero are legal: no penalty, the flat prior.
 
     Attributes:
         l1: Strength of the L1 term, as typed in the convention; a float, or one a feature, (d,).
         l2: Strength of the L2 term, as typed in the convention; a float, or one a feature, (d,).
         centre: What the weights are pulled towards, c; a float, or one a feature, (d,).
-        convention: Name of the convention that the strengths belong to. In `sklearn-elasticnet` and `glmnet` the
-            two strengths are held as l1 = alpha * l1_ratio and l2 = alpha * (1 - l1_ratio).
+        convention: Name of the convention that the strengths belong to. Two strengths are held as l1 = alpha l1_ratio
+            and l2 = alpha (1 - l1_ratio) of `sklearn-elasticnet`, lambda alpha and lambda (1 - alpha) of `glmnet`.
 
     Raises:
         TypeError: If a strength or the centre is not a number or a vector of numbers.
@@ -94,7 +96,7 @@ class Penalty:
 
     @property
     def strength(self) -> float | np.ndarray:
-        """The number a user types in the convention: l2 alone, l1 alone, or with both alpha = l1 + l2."""
+        """The number that is typed: l2 alone, l1 alone, or l1 + l2 (`alpha` of ElasticNet, `lambda` of glmnet)."""
         return self.l1 + self.l2
 
     @property
@@ -144,8 +146,9 @@ class Penalty:
             A penalty with the same minimiser.
 
         Raises:
-            ValueError: If knowledge is missing, the convention cannot hold this penalty, or a strength
-                leaves the range of float64.
+            TypeError: If the convention is no string, or knowledge is of another name.
+            ValueError: If knowledge is missing, the convention is unknown, refused or cannot hold this penalty, or a
+                strength leaves the range of float64.
 
         Example:
             >>> L1(0.1).to("keras-l1")
@@ -275,7 +278,9 @@ class Penalty:
             A float, or (d,) where `l1` is a vector; any larger l1 gives the same fit.
 
         Raises:
-            ValueError: If `l1` is a vector with zeros: those features can leave the centre at any strength.
+            TypeError: If the data are neither rows nor moments.
+            ValueError: If the convention has no L1 term, knowledge is missing, or `l1` is a vector with zeros: those
+                features can leave the centre at any strength.
 
         Example:
             >>> import bayesreg as br
@@ -297,8 +302,8 @@ class Penalty:
     def original_units(self, data: RegressionData | Moments, **knowledge: Any) -> Penalty:
         """The penalty on the weights of the original columns that the standardised fit with this one minimises.
 
-        With x_j = m_j + f_j x'_j and y = m + s_y y', weights obey w'_j = w_j f_j / s_y, and s_y^2 times the
-        standardised objective is the canonical one on the original columns with
+        With x_j = m_j + f_j x'_j and y = m + s_y y' (primed: standardised), weights obey w'_j = w_j f_j / s_y, and
+        s_y^2 times the standardised objective is the canonical one on the original columns with
 
             l2_j f_j^2,    l1_j f_j s_y,    c_j s_y / f_j.
 
@@ -331,7 +336,7 @@ class Penalty:
 
 
 def L2(strength: float | np.ndarray, convention: str = CANONICAL) -> Penalty:
-    """The ridge penalty, or weight decay: in the canonical objective, strength * |w|^2 / 2.
+    """The ridge penalty, or weight decay: in the canonical objective, strength |w|^2 / 2 beside |y - Xw - b|^2 / (2 n).
 
     Args:
         strength: The number as typed in the convention; finite, at least 0; or one a feature, (d,).
@@ -339,6 +344,10 @@ def L2(strength: float | np.ndarray, convention: str = CANONICAL) -> Penalty:
 
     Returns:
         The penalty.
+
+    Raises:
+        TypeError: If the strength is not made of numbers.
+        ValueError: If it is out of range, or the convention is unknown, refused, or has no such term.
 
     Example:
         >>> L2(3.0, convention="torch-mse-mean")
@@ -348,7 +357,7 @@ def L2(strength: float | np.ndarray, convention: str = CANONICAL) -> Penalty:
 
 
 def L1(strength: float | np.ndarray, convention: str = CANONICAL) -> Penalty:
-    """The lasso penalty: in the canonical objective, strength * |w|_1.
+    """The lasso penalty: in the canonical objective, strength |w|_1 beside |y - Xw - b|^2 / (2 n).
 
     Args:
         strength: The number as typed in the convention; finite, at least 0; or one a feature, (d,).
@@ -356,6 +365,10 @@ def L1(strength: float | np.ndarray, convention: str = CANONICAL) -> Penalty:
 
     Returns:
         The penalty.
+
+    Raises:
+        TypeError: If the strength is not made of numbers.
+        ValueError: If it is out of range, or the convention is unknown, refused, or has no such term.
 
     Example:
         >>> L1(0.1, convention="sklearn-lasso")

@@ -125,14 +125,24 @@ class _ScaledPrior:
 
 
 class GaussianPrior(_ScaledPrior):
-    r"""Independent Gaussian weights: log p(w) = sum_j -(w_j - m_j)^2 / (2 t_j^2) - log(t_j) - log(2 pi) / 2.
+    r"""Independent Gaussian weights: log p(w) = sum_j [ -(w_j - m_j)^2 / (2 t_j^2) - log(t_j) - log(2 pi) / 2 ].
 
-    Its MAP is the L2-penalised fit (ridge, weight decay); see `bayesreg.conventions`.
+    Its MAP is the L2-penalised fit (ridge, weight decay) at lambda = s^2 / (n t^2), n rows with noise of scale s:
+    `penalty_for` has it in every convention. Scales and locations are in the units of the weights: of the target per
+    unit of the feature, as the data have them, or standard deviations of both in standardized data. Source: Hoerl and
+    Kennard, Ridge regression, Technometrics 12 (1970).
 
     Args:
-        scale: The standard deviation t: a number, a vector (one a feature), or a Pyro distribution to learn it.
+        scale: The standard deviation t: a number, a vector (one a feature), or a Pyro distribution to learn one t for
+            all features.
         loc: The mean m: a number or a vector.
-        relative_to_noise: Whether t multiplies the noise scale.
+        relative_to_noise: Whether the standard deviation is t times the noise scale; t then has no unit of the target.
+
+    Raises:
+        TypeError: A scale or a location that is not made of numbers, nor (the scale) a distribution; a
+            ``relative_to_noise`` that is not a bool.
+        ValueError: A scale that is not positive and finite, nor a distribution on the positive reals; a location that
+            is not finite.
 
     Example:
         >>> GaussianPrior(scale=0.5)
@@ -183,16 +193,24 @@ class GaussianPrior(_ScaledPrior):
 
 
 class LaplacePrior(_ScaledPrior):
-    r"""Independent Laplace weights: log p(w) = sum_j -|w_j - m_j| / b_j - log(2 b_j).
+    r"""Independent Laplace weights: log p(w) = sum_j [ -|w_j - m_j| / b_j - log(2 b_j) ].
 
-    Its MAP is the L1-penalised fit (lasso), with exact zeros; the rest of its posterior is not sparse. It is here for
-    that link, not as the best prior for selecting features.
+    Its MAP is the L1-penalised fit (lasso) at lambda = s^2 / (n b), n rows with noise of scale s, with exact zeros; the
+    rest of its posterior is not sparse. It is here for that link, not as the best prior for selecting features. Units
+    are as for `GaussianPrior`. Sources: Tibshirani, Regression shrinkage and selection via the lasso, JRSS B 58 (1996);
+    Park and Casella, The Bayesian lasso, JASA 103 (2008).
 
     Args:
-        scale: b: a number, a vector (one a feature), or a Pyro distribution to learn it. The standard deviation is b
-        sqrt(2).
+        scale: The mean absolute value b of w - m: a number, a vector (one a feature), or a Pyro distribution to learn
+            one b for all features. The standard deviation is b sqrt(2).
         loc: The median m: a number or a vector.
         relative_to_noise: Whether b multiplies the noise scale, as in Park & Casella (2008), whose lambda is then 1/b.
+
+    Raises:
+        TypeError: A scale or a location that is not made of numbers, nor (the scale) a distribution; a
+            ``relative_to_noise`` that is not a bool.
+        ValueError: A scale that is not positive and finite, nor a distribution on the positive reals; a location that
+            is not finite.
 
     Example:
         >>> LaplacePrior(scale=0.25, relative_to_noise=True)
@@ -244,7 +262,9 @@ class LaplacePrior(_ScaledPrior):
 
 
 class FlatPrior:
-    """The improper prior p(w) = 1: its MAP is least squares. Refused where the design's rank is short.
+    """The improper prior p(w) = 1: its MAP is least squares.
+
+    `sample` and `map_estimate` refuse it with a ValueError where the design's rank is short.
 
     Example:
         >>> FlatPrior()

@@ -65,10 +65,12 @@ def sample(
       prior.
     - ``"hmc"``: many chains with jittered trajectories, the rest where the weights are well determined, and so is the
       prior scale if it is learned.
-    - ``"gibbs"``: two blocks with the scales collapsed, for what is left: fewer rows than features, or nearly.
+    - ``"gibbs"``: two blocks with the scales collapsed, for what is left: fewer than two rows a feature, or a learned
+      prior scale that the data leave open.
 
     Never by itself: ``"nuts"``, the reference for any density; ``"svi"``, a Gaussian approximation; ``"pyro-nuts"``,
-    Pyro's sampler.
+    Pyro's sampler. Each engine's module, `bayesreg.inference.exact` and so on, names its sources; the density is that
+    of `LinearRegression`, the draws are in the units of the data.
 
     Args:
         model: The `LinearRegression`.
@@ -86,9 +88,10 @@ def sample(
             svi: its ``run``'s arguments.
 
     Returns:
-        The `Posterior`, on the CPU; its ``reason`` says why this engine. A `ConvergenceWarning` is issued where R-hat
-        is above 1.01 (from 16 chains on, what of it lasts), an effective sample size below 400, a transition divergent,
-        the k-hat of a variational fit above 0.7, or the engine's own check fails.
+        The `Posterior`, float64 on the CPU; its ``reason`` says why this engine. A `ConvergenceWarning` is issued where
+        R-hat of Markov chains is above 1.01 (from 16 chains on, what of it lasts), their effective sample size below
+        400, a transition divergent, the k-hat of a variational fit above 0.7, or the engine's own check fails. The
+        thresholds are those of Vehtari et al., Bayesian Analysis 16 (2021), and Yao et al. (ICML 2018).
 
         An interrupt (Ctrl-C) once draws are made ends the run with those there are: the first ones of the run that was
         asked for, equally many of each chain and at least 4; of chains one after the other, those that are furthest.
@@ -98,8 +101,8 @@ def sample(
         KeyboardInterrupt: An interrupt before that, as in the warm-up.
         ValueError: An unknown method, an engine that cannot take the model, an improper posterior, a number out of
             range, more draws than fit in memory, or no such device.
-        TypeError: ``model`` is not a `LinearRegression`, an option that the engine does not have, or a setting that is
-            not an integer.
+        TypeError: ``model`` is not a `LinearRegression`, ``data`` neither rows nor `Moments`, an option that the engine
+            does not have, or a setting that is not an integer.
 
     Example:
         >>> import bayesreg as br, pyro.distributions as dist

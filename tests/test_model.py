@@ -94,6 +94,9 @@ def test_conditioned_holds_learned_scales():
         held.conditioned(noise_scale=0.3)
     with pytest.raises(ValueError, match="prior's scale is known"):
         held.conditioned(prior_scale=0.3)
+    for name in ("noise_scale", "prior_scale"):
+        with pytest.raises(TypeError, match=f"{name} must be a positive finite number to hold, got HalfNormal"):
+            model.conditioned(**{name: dist.HalfNormal(2.0)})
 
 
 def test_prior_draws_have_the_prior_laws_and_leave_the_streams_alone():

@@ -217,6 +217,11 @@ def test_evidence_of_a_choice_with_its_error_and_interval():
     assert not [one for one in without.collections if isinstance(one, PolyCollection)]
 
 
+def test_evidence_of_a_choice_that_was_made_without_is_refused():
+    with pytest.raises(ValueError, match="result must be a choice by 'evidence', or a path, got a choice by cv, loo"):
+        plots.plot_evidence(chosen(Choice("cv", 1.0), Choice("loo", 1.0)))
+
+
 def test_evidence_that_is_nowhere_finite_is_refused_and_far_below_is_cut():
     frame = pd.DataFrame({"lambda": [1.0, 0.1, 0.01], "log_evidence": [0.0, -1000.0, -np.inf], "standard_error": 0.0})
     ax = plots.plot_evidence(chosen(evidence=frame))

@@ -51,11 +51,13 @@ class NoJointMode(ValueError):
 class MapEstimate:
     """The mode of the joint posterior density of weights, intercept and (where learned) noise scale.
 
+    Weights, intercept, noise scale and log density are in the units of the data given; see `original_units`.
+
     Attributes:
         weights: ``(d,)`` float64 tensor on the CPU; exact zeros (or exact ``loc``) where the prior has a kink.
         intercept: The intercept at its mode; 0.0 for a model without one.
         noise_scale: The noise scale, known or at the mode.
-        log_density: The joint log density there, constants included: what Pyro's trace of the program gives.
+        log_density: The joint log density there in nats, constants included: what Pyro's trace of the program gives.
         certificate: What `certify` says of the weights against the penalty at this noise scale.
         penalty: That penalty, in the convention ``mean-half-squared``.
         model: The model, with learned scales as they were given.
@@ -88,7 +90,7 @@ class MapEstimate:
         """Return the estimate in the units of the data before ``standardized()``.
 
         The log density becomes that of the original target, weights and noise scale (the Jacobians of the change of
-        units); the certificate and the penalty stay those of the problem that was solved.
+        units); certificate, penalty and model stay those of the problem that was solved.
 
         Returns:
             The same mode, in other units.
@@ -133,6 +135,11 @@ def map_estimate(
 ) -> MapEstimate:
     """Return the mode of the posterior, with its certificate.
 
+        maximise over w, b (and s where learned)   -n log s - |y - Xw - b|^2 / (2 s^2) + log prior(w) + log p(s)
+
+    At known s, and at the mode's s, w is the penalised fit at the lambda that the prior stands for (`penalty_for`). A
+    learned s is the mode of s itself, not of log s, with the intercept at its mode and not integrated out.
+
     Args:
         model: The `LinearRegression`.
         data: Rows or `Moments`.
@@ -143,9 +150,11 @@ def map_estimate(
         The `MapEstimate`; its relative duality gap is 1e-10 or less, but for a flat prior, which has none.
 
     Raises:
-        TypeError: ``model`` is not a `LinearRegression`, or ``data`` neither rows nor `Moments`.
+        TypeError: ``model`` is not a `LinearRegression`, ``data`` neither rows nor `Moments`, or a value to condition
+            on no number.
         NoJointMode: A learned prior scale, or learned noise whose joint density has no maximum; a ValueError.
-        ValueError: A flat prior on a design of short rank (improper).
+        ValueError: A flat prior on a design of short rank (improper), or a value given for a scale that is known, or
+            not positive and finite.
 
     Example:
         >>> import bayesreg as br

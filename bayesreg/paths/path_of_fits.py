@@ -22,8 +22,6 @@ from bayesreg.priors import Prior
 from bayesreg.standardization import Standardization
 from bayesreg.strengths import scale_from_strength
 
-# From this many rows and columns on, matrices are so large that the BLAS's threads pay.
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Path:
@@ -33,6 +31,8 @@ class Path:
     r |w|_1 + (1 - r) |w|^2 / 2 (elasticnet, r the `l1_ratio`):
 
         J(w) = |y - Xw - b|^2 / (2 n) + lambda R(w).
+
+    Tensors are float64, counts int64, on the CPU, all in the units of the data given; see `original_units`.
 
     Attributes:
         kind: "l2", "l1" or "elasticnet".
@@ -93,6 +93,8 @@ class Path:
     def noise_scale(self) -> float:
         """The noise scale s of the prior scales: as given, or that of the highest evidence under a Gaussian prior.
 
+        The evidence is maximised over s and the prior's scale; for l1 and elasticnet too, as it has a closed form.
+
         Raises:
             ValueError: It was not given, and by the data it may be as small as one likes.
         """
@@ -148,7 +150,10 @@ class Path:
             index: Which fit.
 
         Returns:
-            The prior; a flat one where lambda is 0.
+            The prior, in the units that the path was made in; a flat one where lambda is 0.
+
+        Raises:
+            ValueError: The noise scale was not given, and cannot be estimated.
 
         Example:
             >>> import bayesreg as br
@@ -229,7 +234,10 @@ class Path:
 
     @cached_property
     def covariance_diagonal(self) -> torch.Tensor:
-        """The posterior variances of the weights at `noise_scale` known, `(m, d)`, in the weights' units; l2 only."""
+        """The diagonal of s^2 (Xc'Xc + n lambda I)^-1, s the `noise_scale`, `(m, d)`, in the weights' units; l2 only.
+
+        These are the posterior variances of the weights under the Gaussian prior of each strength, the noise known.
+        """
         variances = torch.from_numpy(self._of_ridge("covariance_diagonal").variances() * self.noise_scale**2)
         if self.standardized is None:
             return variances
@@ -239,7 +247,8 @@ class Path:
     def degrees_of_freedom(self) -> torch.Tensor:
         """Effective degrees of freedom, the intercept not counted, `(m,)`.
 
-        The trace of the hat matrix (l2); the number of nonzero weights (l1: Zou, Hastie and Tibshirani, 2007).
+        For l2 the trace of Xc (Xc'Xc + n lambda I)^-1 Xc'; for l1 the number of nonzero weights, an unbiased estimate
+        (Zou, Hastie and Tibshirani, On the degrees of freedom of the lasso, Annals of Statistics 35, 2007).
 
         Raises:
             ValueError: The path is of an elastic net.
@@ -252,36 +261,51 @@ class Path:
 
     @cached_property
     def log_evidence(self) -> torch.Tensor:
-        """The log of p(y | s, t) at `noise_scale` and the prior scale of each fit, `(m,)`; l2 only."""
+        """The log of p(y | s, t) in nats, at `noise_scale` and the prior scale of each fit, `(m,)`; l2 only.
+
+        The weights are integrated out, and the intercept against the density 1; at lambda = 0 it is -inf. Source:
+        Bishop, Pattern Recognition and Machine Learning (2006), section 3.5.
+        """
         return torch.from_numpy(self._of_ridge("log_evidence").log_evidence(self.noise_scale))
 
     @cached_property
     def gcv(self) -> torch.Tensor:
-        """Generalised cross-validation: (|r|^2 / n) / (1 - (df + 1) / n)^2, `(m,)`; l2 only."""
+        """Generalised cross-validation: (|r|^2 / n) / (1 - (df + 1) / n)^2, `(m,)`; l2 only.
+
+        It estimates the mean squared error of prediction, not half of it. The 1 is the intercept; without one it is 0.
+        Source: Golub, Heath and Wahba, Technometrics 21 (1979).
+        """
         return torch.from_numpy(self._of_ridge("gcv").generalised_cross_validation())
 
     @cached_property
     def leave_one_out(self) -> torch.Tensor:
-        """The mean square of the exact leave-one-out residuals, `(m,)`; l2 only, and from rows.
+        """The mean square (not half of it) of the exact leave-one-out residuals, `(m,)`; l2 only, and from rows.
 
         The fit without a row is that of the same prior and noise: n lambda, the weight of the penalty beside a sum over
         rows, is held. (`cross_validate` holds lambda.)
 
         Raises:
             TypeError: The path was made from moments.
+            ValueError: It is not of kind l2.
         """
         return torch.from_numpy(self._of_ridge("leave_one_out").leave_one_out(self._rows(), self._design))
 
     def leave_one_out_rows(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the leave-one-out residual of every row at one strength, and 1 - h; l2 only, and from rows.
 
-        The residual of row i of the fit without it is r_i / (1 - h_i), h_i the i-th diagonal entry of the hat matrix.
+        The residual of row i of the fit without it is r_i / (1 - h_i), h_i the i-th diagonal entry of the matrix that
+        takes y to its fit, intercept included; n lambda is held. Source: Hastie, Tibshirani and Friedman, The Elements
+        of Statistical Learning (2009), section 7.10.
 
         Args:
             index: Which strength.
 
         Returns:
-            Two tensors `(n,)`: the residuals, and 1 - h.
+            Two tensors `(n,)`: the residuals, and 1 - h, in the units that the path was made in.
+
+        Raises:
+            TypeError: The path was made from moments.
+            ValueError: It is not of kind l2.
 
         Example:
             >>> import bayesreg as br
@@ -298,7 +322,7 @@ class Path:
 
     @property
     def spectrum(self) -> EvidenceSpectrum:
-        """The singular value decomposition of the centred columns."""
+        """The singular value decomposition of the columns, centred where there is an intercept."""
         return self._design.spectrum
 
     def _rows(self) -> RegressionData:
@@ -316,7 +340,9 @@ class Path:
     def to_frame(self) -> pd.DataFrame:
         """Return one row a strength: lambda, the loss, nonzero weights, the gap, the intercept, and every weight.
 
-        Weights are named as their features; one that is called as another column is, ``weights[loss]`` and so on.
+        Intercept and weights are in the units of the path; `lambda`, `loss` and `relative_gap` (the attributes
+        `lambdas`, `losses`, `relative_gaps`) in those that it was made in, after `original_units` too. Weights are
+        named as their features; one that is called as another column is, ``weights[loss]`` and so on.
 
         Example:
             >>> import bayesreg as br
@@ -341,7 +367,7 @@ class Path:
         """Return weights and intercepts in the units of the data before `standardized()`.
 
         Strengths, losses, gaps, prior scales, evidence and leave-one-out errors stay those of the problem that was
-        solved.
+        solved; `covariance_diagonal` and the method `loss` follow the weights.
 
         Returns:
             The same fits, in other units.

@@ -35,16 +35,17 @@ def path(
         J(w) = |y - Xw - b|^2 / (2 n) + lambda R(w),    R = |w|^2 / 2, |w|_1, or r |w|_1 + (1 - r) |w|^2 / 2
 
     L2 comes from one decomposition (`bayesreg.paths.ridge_path`), L1 from the knots of its path
-    (`bayesreg.paths.homotopy`).
+    (`bayesreg.paths.homotopy`). Sources are there.
 
     Args:
         data: Rows or `Moments`.
         kind: "l2" (ridge), "l1" (lasso) or "elasticnet".
         lambdas: Strengths in the canonical convention, in any order: positive, for l2 at least 0. None: 100 of them,
-            evenly in their logarithm, from where all weights are 0 (l2: nearly) to where the fit hardly changes.
+            evenly in their logarithm: from the least that holds all weights at 0 to a thousandth of it (a hundredth
+            where n <= d); for l2 from where nearly all is shrunk away to where the fit hardly changes.
         l1_ratio: r, the share of the L1 term of an elastic net, above 0 and below 1.
-        noise_scale: The noise scale s that prior scales, variances and evidence refer to; None: see
-            `Path.noise_scale`.
+        noise_scale: The noise scale s, in the units of the target, that prior scales, variances and evidence refer to;
+            None: see `Path.noise_scale`.
         intercept: Whether there is an intercept, unpenalised.
 
     Returns:

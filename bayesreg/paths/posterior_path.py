@@ -60,7 +60,8 @@ class PosteriorPath:
             learned and there is no joint mode.
         probability_near_zero: P(|w_j| <= within_j) ``(k, d)``; None where ``within`` was not given.
         noise_scale: The noise scale, known or its posterior mean, ``(k,)``.
-        log_evidence: log p(y) in nats ``(k,)``; NaN where the engine does not know it.
+        log_evidence: log p(y) in nats ``(k,)``, the intercept integrated against the density 1; NaN where the engine
+            does not know it.
         engines: How each point was had: ``"exact"``, or the name of an engine of `bayesreg.sample`.
         ess: The smallest effective sample size, of bulk and tails, at each point ``(k,)``, chains that differ counted
             against it; None where no draws were made.
@@ -119,7 +120,8 @@ class PosteriorPath:
             Columns ``prior_scale``, ``lambda`` (where the noise is known), ``feature``, ``mean``, ``median``, ``sd``,
             the bands as ``eti_90%_lower`` and ``eti_90%_upper`` (by their probability), ``mode`` and
             ``probability_near_zero`` where there are any, ``noise_scale``, ``log_evidence``, ``engine``, and of draws
-            ``mcse_mean`` and ``ess``.
+            ``mcse_mean`` and ``ess``. What is of weights is in the units of the path; ``prior_scale``, ``lambda`` and
+            ``noise_scale`` stay, after `original_units` too, in those that it was made in.
 
         Example:
             >>> import bayesreg as br
@@ -205,6 +207,9 @@ def posterior_path(
 ) -> PosteriorPath:
     """Return the posterior of the weights at each of a grid of prior scales, or of the lambdas that they stand for.
 
+    With n rows and noise of scale s, lambda = s^2 / (n t^2) for a Gaussian prior of scale t, s^2 / (n b) for a Laplace
+    prior of scale b, in |y - Xw - b_0|^2 / (2 n) + lambda R(w). Everything is in the units of the data.
+
     Under a Gaussian prior no draws are made: with the noise known a weight is Normal, with the noise learned a mixture
     of Normals over the noise scale, whose quantiles are solved for. Under a Laplace prior the posterior is drawn from,
     by rejection where ``sample(method="auto")`` takes it, else by Gibbs sampling with a prior scale a chain, and by HMC
@@ -219,13 +224,14 @@ def posterior_path(
         noise_scale: The noise's standard deviation s: a number (known) or a Pyro distribution (learned), as for
             `LinearRegression`.
         draws: Effective draws aimed at, for each scale of a Laplace prior, at least 100; None: 1,000. Independent draws
-            are as many; chains go on until their effective sample size is half of it, and 400, or their scans are 40
-            times as many.
+            are as many. Chains of twice as many draws in all are run anew with 4 and then 16 times the scans, unless
+            their effective sample size is at least half of ``draws``, and 400.
         interval: The bands' probability: equal-tailed.
         within: A distance from zero, or one a feature ``(d,)``, in the units of the weights: the probability to be at
             most that far away is computed.
         num_density_points: The number m, at least 2, of points at which the density of each weight is given; None: no
-            densities. Under a Laplace prior it is a mean over draws of the other weights.
+            densities. Under a Laplace prior it is a mean over draws of the other weights (Gelfand and Smith, JASA 85,
+            1990).
         intercept: Whether there is an intercept, with a flat prior.
         seed: Seeds the draws, 0 to 2^63 - 1; the global random state is left alone.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (the CPU), for the draws under a Laplace prior.
@@ -233,7 +239,7 @@ def posterior_path(
 
     Returns:
         The `PosteriorPath`. A `ConvergenceWarning` names the prior scales at which the effective sample size is below
-        400, or the evidence not converged.
+        400, a transition is divergent, or the evidence not converged.
 
     Raises:
         TypeError: An argument of the wrong type; data that are neither rows nor `Moments`.

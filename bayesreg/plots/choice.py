@@ -46,6 +46,7 @@ def plot_losses(
 ) -> Axes:
     """Draw the loss on the rows and on the test rows along the lambda axis, and mark what was chosen.
 
+    The loss is the mean of (y - x'w - b)^2 / 2, in squared units of the target as the path has it.
     Of a `LambdaChoice` each method's lambda is marked and named, at the loss that it gets, with its 90% interval where
     the method has one; a lambda outside of the path stands at its end, with its value. Of a `Path` the smallest test
     loss is marked.
@@ -57,6 +58,9 @@ def plot_losses(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: The test rows have other columns or other units than the path.
 
     Example:
         >>> import bayesreg as br, matplotlib.pyplot as plt
@@ -125,6 +129,7 @@ def plot_loss_against_lambda(
 def plot_cross_validation(found: CrossValidation | LeaveOneOut | LambdaChoice, ax: Axes | None = None) -> Axes:
     """Draw the held-out loss along the lambda axis, of folds or of single rows, and what it chooses.
 
+    The loss is the mean of (y - x'w - b)^2 / 2 over the rows left out (`CrossValidation.loss`).
     Of folds the band is one standard error of the folds' losses to either side; marked are the smallest loss, and the
     largest lambda whose loss is within a standard error of it: below the dashed line. Leave-one-out is the dash-dotted
     curve; marked is its smallest loss, with a bar of one standard error over the rows. (When rows go, cross-validation
@@ -187,6 +192,7 @@ def plot_cross_validation(found: CrossValidation | LeaveOneOut | LambdaChoice, a
 def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
     """Draw the log evidence along the lambda axis, relative to its maximum, and mark that.
 
+    That is log p(y | s, lambda) in nats, weights and intercept integrated out (`Path.log_evidence`).
     The axis ends 20 nats below the maximum. A band is one standard error to either side, where the evidence has one;
     shaded in grey is the 90% interval of lambda, where the choice has one.
 
@@ -198,7 +204,7 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
         The axes.
 
     Raises:
-        ValueError: The path is of another kind, or there is no finite evidence.
+        ValueError: The path is of another kind, the choice was not made by "evidence", or none of it is finite.
 
     Example:
         >>> import bayesreg as br, matplotlib.pyplot as plt
@@ -208,6 +214,9 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
         >>> plt.close(ax.figure)
     """
     frame = getattr(result, "evidence", None)
+    if frame is None and hasattr(result, "choices"):
+        methods = ", ".join(choice.method for choice in result.choices)
+        raise ValueError(f"result must be a choice by 'evidence', or a path, got a choice by {methods}")
     if frame is None:
         lambdas, values, error = result.lambdas.numpy(), result.log_evidence.numpy(), np.zeros(len(result.lambdas))
     else:

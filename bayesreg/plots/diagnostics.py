@@ -32,8 +32,9 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
     """Draw what ArviZ shows of a posterior: how the chains mixed, the weights, the energy, the predictive check.
 
     ``rank`` (several chains: where they mix, each one's fractional ranks are uniform and its line stays near 0) or
-    ``trace`` (one chain), of up to 12 quantities, those of the lowest effective sample sizes. ``forest``: up to 40
-    weights, those farthest from 0 in units of their own standard deviation. ``energy``, where the sampler kept it.
+    ``trace`` (one chain), of up to 12 quantities, those of the lowest effective sample sizes, by up to 7 chains and 250
+    draws of each. ``forest``: up to 40 weights, those farthest from 0 in units of their own standard deviation, in the
+    units of the draws: mean, 50% and 90% equal-tailed interval. ``energy``, where the sampler kept it.
     ``posterior_predictive``, where the rows are at hand: densities, or cumulative distributions of less than 20 rows or
     of a constant target. Of fewer than 4 draws a chain there is no ``rank``, ``trace`` or ``energy``.
 

@@ -39,6 +39,8 @@ def plot_path(
 ) -> Axes:
     """Draw the weights along the lambda axis, and the posterior of those that become largest.
 
+    The weights are in the units of the path. With n rows and noise of scale s, the prior scale on top is
+    t = s / sqrt(n lambda) for l2, b = s^2 / (n lambda) for l1, and that of the Laplace factor for an elastic net.
     Below stands lambda, on top the prior scale whose MAP the weights are, and over it the number of weights that are
     not 0 (for l2 the effective degrees of freedom). Up to 10 features have a name and a colour each; of more, the 6
     that become largest, before the others in grey. The prior scale is that at the noise scale of the posterior where
@@ -54,7 +56,8 @@ def plot_path(
         The axes.
 
     Raises:
-        ValueError: The posterior is of another kind of prior or of other features, or nowhere where the path is.
+        ValueError: The posterior is of another kind of prior, of other features or in other units, or nowhere where the
+            path is.
 
     Example:
         >>> import bayesreg as br, matplotlib.pyplot as plt

@@ -47,7 +47,8 @@ def plot_weight_plane(
     """Draw contours of the loss and of the penalty over two weights, the MAP, and trajectories of training to it.
 
     At the MAP a contour of the loss and one of the penalty, both drawn thick, touch: neither can become smaller unless
-    the other becomes larger. The loss is that with the best intercept.
+    the other becomes larger. The loss is |y - Xw - b|^2 / (2 n) with the best intercept b; weights are in the units of
+    the data.
 
     Args:
         data: Rows or moments of two features.

@@ -65,14 +65,16 @@ def plot_posterior_intervals(
         map_estimate: The MAP, or its weights ``(d,)``.
         penalised: The penalised fit, or its weights ``(d,)``.
         ax: Where to draw.
-        interval: Probability of the wide interval; the thick one holds half of the draws.
+        interval: Probability of the wide interval; where it is above 0.5, the thick one holds half of the draws.
         kind: ``"eti"`` or ``"hdi"``.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: Weights of another length, or in other units than the draws.
+        TypeError: ``interval`` is no number.
+        ValueError: Weights of another length, or in other units than the draws; ``interval`` is not inside (0, 1), or
+            ``kind`` is unknown.
 
     Example:
         >>> import bayesreg as br, matplotlib.pyplot as plt
@@ -157,7 +159,8 @@ def plot_map_against_fit(
 ) -> Axes:
     """Draw the weights of a penalised fit over those of the MAP, with the line on which they agree.
 
-    The largest difference and the number of weights that are exactly zero in both stand in the title.
+    The largest difference, and the number of weights that are exactly zero in both where there are any, stand in the
+    title. The weights are in the units of the two.
 
     Args:
         map_estimate: The MAP, or its weights ``(d,)``.

@@ -91,8 +91,8 @@ def plot_sgd_trajectories(
         The axes.
 
     Raises:
-        ValueError: There are more or fewer optima than lambdas, or a run comes below the objective of its own, which
-            is then none.
+        ValueError: There are more or fewer optima than lambdas, the runs are of several conventions, or a run comes
+            below the objective of its own, which is then none.
 
     Example:
         >>> import bayesreg as br, matplotlib.pyplot as plt

@@ -30,7 +30,7 @@ class Posterior:
 
     Args:
         draws: ``weights (chain, draw, d)``, and ``intercept``, ``noise_scale``, ``prior_scale`` ``(chain, draw)`` where
-            the model has and learns them.
+            the model has and learns them: float64 tensors on the CPU, in the units of the data.
         sample_stats: Statistics of the sampler ``(chain, draw)`` under ArviZ's names; ``lp`` at least.
         model: The model that was sampled.
         data: The rows or moments that it was sampled on. Model and data stay in the units of the sampling where the
@@ -38,7 +38,7 @@ class Posterior:
         method: The name of the engine.
         reason: Why this engine, in a sentence.
         seed: The seed of the run.
-        log_evidence: log p(y) in nats, where the engine knows it.
+        log_evidence: log p(y) in nats, what is flat integrated against the density 1; None where it is not known.
         details: Settings and measurements of the run: plain Python values.
         created_at: When, in ISO 8601; now where not given.
         standardized: The same draws in standard units, where these are in original ones; set by `original_units`.
@@ -267,8 +267,8 @@ class Posterior:
     def to_datatree(self, pointwise_draws: int | None = None, flat: bool = False) -> xr.DataTree:
         """Convert to the groups that ArviZ 1.x works on; on Python 3.11 that is ``arviz.preview``.
 
-        ``posterior``; ``sample_stats``; ``prior`` (draws of what is not flat); ``log_prior`` (likewise, at the draws);
-        and, from rows, ``log_likelihood``, ``posterior_predictive`` and ``observed_data`` (variable ``target``) and
+        ``posterior``; ``sample_stats``; ``prior`` (2,000 draws of what is not flat); ``log_prior`` (of that, at the
+        draws); from rows, ``log_likelihood``, ``posterior_predictive`` and ``observed_data`` (variable ``target``), and
         ``constant_data`` (``features``). Dimensions ``chain``, ``draw``, ``feature`` (by column names) and ``row``.
 
         `az.psense_summary` needs the same draws in all groups: of a posterior with more than the pointwise groups

@@ -28,7 +28,7 @@ class ChoiceStudy:
     Attributes:
         table: One row a data set and method: `replication`, `method`, `lambda`, `test_loss`, `best_lambda` and
             `best_test_loss` (the smallest along the path and among the choices on the same rows: nobody can know it),
-            and `excess`, the test loss over the best one, less 1.
+            and `excess`, the test loss over the best one, less 1. Losses are means of error^2 / 2, lambdas canonical.
         kind: "l2", "l1" or "elasticnet".
 
     Example:
@@ -47,6 +47,10 @@ class ChoiceStudy:
 
     def summary(self) -> pd.DataFrame:
         """Return the mean of the excess test loss with its standard error, and its quantiles, by method.
+
+        Returns:
+            One row a method: `mean`, `standard_error` (the standard deviation over the data sets, divisor their number
+            less 1, over its root), and the quantiles `q5`, `q25`, `q50`, `q75` and `q95`, all of `excess`, a ratio.
 
         Example:
             >>> import bayesreg as br
@@ -75,7 +79,7 @@ def study_choice(
     intercept: bool = True,
     progress: bool = False,
 ) -> ChoiceStudy:
-    """Repeat the choice of lambda over simulated data sets.
+    """Repeat the choice of lambda over simulated data sets, each method's fit then judged by its test rows.
 
     Args:
         simulate: Takes a seed, returns training and test rows; the experiment of the deep-learning book by default.
@@ -94,7 +98,7 @@ def study_choice(
         The `ChoiceStudy`.
 
     Raises:
-        TypeError: If `simulate` does not return two `RegressionData`.
+        TypeError: If `simulate` does not return two `RegressionData`, or an argument is of another type.
         ValueError: If an argument is out of range.
 
     Example:

@@ -41,9 +41,9 @@ class Choice:
 
     Attributes:
         method: Its name.
-        strength: Lambda, in the canonical convention.
-        loss: The held-out loss that it chose by, |error|^2 / 2 a row; None where it holds nothing out.
-        standard_error: Of that loss.
+        strength: Lambda, in the canonical convention, in the units of the data.
+        loss: The held-out loss at it, the mean of error^2 / 2; None where nothing is held out.
+        standard_error: Of that loss: over the rows held out, for "cv" and "cv-1se" over the folds.
         lower: Lower end of a 90 % interval of lambda: of the likelihood ("evidence") or the posterior ("learned").
         upper: Its upper end.
         note: What to know of it.
@@ -75,7 +75,8 @@ class LambdaChoice:
         chosen: The fits at the chosen strengths, in the order of the choices.
         test: The test rows, if given.
         cross_validation: The curve of "cv" and "cv-1se", where asked for.
-        evidence: The curve of "evidence": columns `lambda`, `log_evidence` (less its maximum), `standard_error`.
+        evidence: The curve of "evidence": columns `lambda`, `log_evidence` (in nats, less its maximum on the axis) and
+            its `standard_error` (0 for l2, where it is exact).
         leave_one_out: The curve of "loo", with Pareto-smoothed importance sampling beside.
         posterior: The posterior of "learned".
 
@@ -101,16 +102,20 @@ class LambdaChoice:
 
     @cached_property
     def test_losses(self) -> torch.Tensor | None:
-        """The test loss along the path, |error|^2 / 2 a row, `(m,)`; None without test rows."""
+        """The test loss along the path, the mean of error^2 / 2, `(m,)`; None without test rows."""
         return None if self.test is None else self.path.loss(self.test)
 
     @cached_property
     def chosen_test_losses(self) -> torch.Tensor | None:
-        """The test loss of each choice; None without test rows."""
+        """The test loss of each choice, fitted to all rows, `(number of choices,)`; None without test rows."""
         return None if self.test is None else self.chosen.loss(self.test)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a method: what it chose, how sure of it, and what it gets.
+
+        Returns:
+            `lambda`; `lower_5` and `upper_95`, the ends of its 90 % interval; `held_out_loss` and `standard_error`, as
+            in `Choice`; `test_loss` and `num_nonzero` of the fit to all rows; `note`. NaN where there is none.
 
         Example:
             >>> import bayesreg as br
@@ -156,17 +161,20 @@ def choose_lambda(
     intercept: bool = True,
     progress: bool = False,
 ) -> LambdaChoice:
-    """Choose lambda in several ways, and say what each choice gets.
+    """Choose lambda of |y - Xw - b|^2 / (2 n) + lambda R(w) in several ways, and say what each choice gets.
 
     - ``"validation"``: a quarter of the rows, drawn at random, is held out once; the lambda of the smallest loss there.
     - ``"cv"``: cross-validation, the smallest mean loss; ``"cv-1se"``: the largest lambda within a standard error of
       it.
     - ``"evidence"``: the prior of the largest marginal likelihood (`bayesreg.selection.strength_evidence`); with the
-      noise scale not given, at its likeliest (l2), or at `Path.noise_scale` (l1).
+      noise scale not given, at its likeliest for each lambda (l2), or at `Path.noise_scale` (l1).
     - ``"loo"``: leave-one-out, exactly, the smallest mean loss (`bayesreg.selection.leave_one_out`); when a row goes,
       l2 holds the prior, n lambda, the others lambda, as in cross-validation.
     - ``"learned"``: the prior scale has a prior itself, HalfCauchy of the scale sd(y) / rms(sd(x)), and an unknown
       noise scale HalfNormal(sd(y)); the posterior median of lambda = s^2 / (n t^2), or s^2 / (n b).
+
+    Sources: MacKay, Bayesian interpolation, Neural Computation 4 (1992), for the evidence; `CrossValidation`, and the
+    modules named above, for the others.
 
     Args:
         data: Rows; `Moments` for "evidence" and "learned" alone.
@@ -175,7 +183,7 @@ def choose_lambda(
         lambdas: Canonical strengths to choose among, positive; None: those of `path`. "evidence" chooses between
             them, within their range, "learned" anywhere.
         l1_ratio: The share of the L1 term of an elastic net.
-        noise_scale: The noise scale where it is known; None: it is not.
+        noise_scale: The noise scale where it is known, in the units of the target; None: it is not.
         test: Test rows, in the units of the data.
         folds: Number of folds.
         seed: Seeds folds, the held-out quarter, and draws.
@@ -187,7 +195,8 @@ def choose_lambda(
 
     Raises:
         TypeError: If a method needs rows and the data are moments, or an argument is of another type.
-        ValueError: If a method is unknown or not for this kind, or an argument out of range.
+        ValueError: If a method is unknown or not for this kind, an argument out of range, or the noise scale neither
+            given nor to be estimated where "evidence" of kind l1 needs it.
 
     Example:
         >>> import bayesreg as br

@@ -38,7 +38,7 @@ _SMALLEST_SHARE = 1e-5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossValidation:
-    """Held-out losses of every strength in every fold.
+    """Held-out losses of every strength in every fold, float64, in squared units of the target.
 
     Attributes:
         kind: "l2", "l1" or "elasticnet".
@@ -69,7 +69,10 @@ class CrossValidation:
 
     @property
     def standard_error(self) -> torch.Tensor:
-        """The standard deviation of the folds' losses over the root of their number, `(m,)`."""
+        """The standard deviation (divisor folds - 1) of the folds' losses over the root of their number, `(m,)`.
+
+        Each fold counts alike, whatever its size. As the folds share rows to fit on, it is a rough one.
+        """
         return self.fold_losses.std(0) / len(self.fold_sizes) ** 0.5
 
     @property
@@ -114,10 +117,14 @@ def cross_validate(
 ) -> CrossValidation:
     """Return the held-out loss of every strength, by leaving out one fold of the rows after the other.
 
+    The fit without a fold minimises |y - Xw - b|^2 / (2 n) + lambda R(w) over the n rows left (see `path`); its loss is
+    |y - Xw - b|^2 / (2 rows) over those of the fold. Source: Stone, Cross-validatory choice and assessment of
+    statistical predictions, JRSS B 36 (1974).
+
     Lambda is held, as in scikit-learn and glmnet: beside fewer rows it stands for a slightly wider prior.
 
     Args:
-        data: The rows; columns are centred anew in every fold, and not scaled anew.
+        data: The rows; where there is an intercept, columns are centred anew for every fold; they are not scaled anew.
         kind: "l2", "l1" or "elasticnet".
         lambdas: Canonical strengths; None: those of `path` on all rows.
         folds: Number of folds, at least 2; the number of rows leaves out one at a time.

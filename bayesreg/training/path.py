@@ -29,13 +29,13 @@ _KINDS = {"l2": L2, "l1": L1}
 class TrainingPath:
     """Where each of L strengths and S seeds ended, and the way there.
 
-    The history is made when first asked for, by going the same way again: to follow all runs through the epochs takes
-    several times as long as to train them.
+    The history is made when first asked for, by going the same way again: to follow all runs through the epochs can
+    take several times as long as to train them.
 
     Attributes:
         lambdas: Strengths in the words of `convention`, (L,).
         seeds: The S seeds.
-        weights: End points, (L, S, d), float64, on the CPU.
+        weights: End points, (L, S, d), float64, on the CPU, in the units of the data.
         intercepts: (L, S).
         kind: "l2" or "l1".
         convention: Whose objective it is.
@@ -69,7 +69,7 @@ class TrainingPath:
 
     @property
     def train_loss(self) -> np.ndarray:
-        """Loss on the rows, in the convention, (epochs + 1, L, S)."""
+        """Loss on the rows, that of the convention (`TrainingRun.history`), (epochs + 1, L, S)."""
         return self.history["train_loss"]
 
     @property
@@ -207,14 +207,14 @@ def train_path(
         l1_update: How an L1 term enters: "proximal" reaches exact zeros, "subgradient" does not.
         intercept: Whether there is an intercept.
         start: Weights (d,) and intercept to start from, with every strength and seed.
-        device: "cpu", "cuda" or "auto".
+        device: "cpu", "cuda" or "auto" (the CPU).
         progress: Whether to show a bar.
 
     Returns:
         End points and history of all of them.
 
     Raises:
-        TypeError: If the data are not rows, or a setting is of another type.
+        TypeError: If the data are not rows, or a setting is of another type, as for `train`.
         ValueError: If a setting is out of range, the convention has no loss to train or no such penalty, start or test
             rows do not fit the data, or a run diverges; the message then names it and the largest stable learning rate.
 

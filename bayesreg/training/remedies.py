@@ -61,6 +61,7 @@ def early_stopping(
         The fits; ridge beside them pulls towards the start.
 
     Raises:
+        TypeError: If the data are not rows, or a setting is of another type.
         ValueError: If a number is out of range, or start or test rows do not fit the data.
 
     Example:
@@ -153,6 +154,7 @@ def dropout(
         The fits, with equivalent strengths (K, d).
 
     Raises:
+        TypeError: If the data are not rows, or a setting is of another type.
         ValueError: If a number is out of range, or the test rows do not fit the data.
 
     Example:
@@ -205,6 +207,7 @@ def input_noise(
         The fits.
 
     Raises:
+        TypeError: If the data are not rows, or a setting is of another type.
         ValueError: If a number is out of range, or the test rows do not fit the data.
 
     Example:
@@ -258,6 +261,7 @@ def bagging(
         The fits.
 
     Raises:
+        TypeError: If the data are not rows, or a setting is of another type.
         ValueError: If a number is out of range, the penalty is another one, or the test rows do not fit the data.
 
     Example:
@@ -308,6 +312,7 @@ def more_data(
         The fits; the training loss is that of the n rows.
 
     Raises:
+        TypeError: If the data are not rows, or a setting is of another type.
         ValueError: If a number is out of range, the penalty is another one, or the test rows do not fit the data.
 
     Example:

@@ -19,7 +19,8 @@ from bayesreg.training.ridge_spectrum import RidgeSpectrum
 class Remedy:
     """The fits of one remedy at K values of its knob, and the ridge fits beside them.
 
-    Losses are RSS / 2n, strengths those of RSS / 2n + sum_j lambda_j w_j^2 / 2 (`mean-half-squared`).
+    Losses are RSS / 2n, strengths those of RSS / 2n + sum_j lambda_j w_j^2 / 2 (`mean-half-squared`), all float64 and
+    in the units of the data.
 
     Attributes:
         name: The remedy.
@@ -27,7 +28,7 @@ class Remedy:
         values: (K,).
         weights: (K, d), float64, on the CPU.
         intercepts: (K,).
-        train_loss: Loss on the rows that were fitted, (K,).
+        train_loss: Loss on the rows given, without noise, masks or resampling, (K,); of `more_data` on the n rows.
         test_loss: Loss on the test rows, (K,), or None without them.
         equivalent_lambda: The ridge strength that theory says the remedy is equivalent to, (K,), or one a feature,
             (K, d); None where theory names none.

@@ -35,8 +35,8 @@ class TrainingSettings:
         intercept: Whether there is an intercept.
 
     Raises:
-        TypeError: If one is of another type.
-        ValueError: If one is out of range.
+        TypeError: If a whole number or a flag is of another type.
+        ValueError: If one is out of range, or the learning rate no number.
     """
 
     epochs: int = 100
@@ -79,7 +79,7 @@ class TrainingRun:
     """Where training ended, the way there, and how far from the optimum that is.
 
     Attributes:
-        weights: (d,), float64 tensor on the CPU.
+        weights: (d,), float64 tensor on the CPU, in the units of the data.
         intercept: The intercept; 0.0 without one.
         history: One row an epoch, from epoch 0, the start, to the last one (the finishing phase is not in it): `epoch`,
             `train_loss`, `train_objective` (with the penalty), where there are test rows `test_loss` and

@@ -51,7 +51,14 @@ def train(
 ) -> TrainingRun:
     """Train penalised linear regression by stochastic gradient descent; the loss follows from the penalty's convention.
 
-    The weights start from N(0, 1) and the intercept from 0 (see `bayesreg.training.shuffling`).
+    A step is one of `torch.optim.SGD` on
+
+        loss of the batch + sum_j [ l2_j (w_j - c_j)^2 / 2 + l1_j |w_j - c_j| ],
+
+    the intercept unpenalised, the L1 term by its proximal map after the step or by its subgradient in it. In
+    `mean-half-squared` the loss is the mean of (y - x'w - b)^2 / 2; `bayesreg.training.objective` has the others. The
+    weights start from N(0, 1) and the intercept from 0 (see `bayesreg.training.shuffling`). All is float64, in the
+    units of the data. Source: Zhang, Lipton, Li and Smola, Dive into Deep Learning (2023), the section on weight decay.
 
     Args:
         data: The rows.
@@ -66,19 +73,22 @@ def train(
         finish: Whether to go on to the optimum, on the full batch, after the epochs (`bayesreg.training.finishing`).
         intercept: Whether there is an intercept.
         start: Weights (d,) and intercept to start from.
-        device: "cpu", "cuda" or "auto".
+        device: "cpu", "cuda" or "auto" (the CPU).
         progress: Whether to show a bar.
 
     Returns:
         The run; its certificate says how far from the optimum it ended.
 
     Raises:
-        TypeError: If the data are not rows, the penalty is no `Penalty`, or a setting is of another type.
-        ValueError: If a setting is out of range, the penalty's convention has no loss to train, start or test rows do
-            not fit the data, or the run diverges; the message then has the largest stable learning rate.
+        TypeError: If the data are not rows, the penalty is no `Penalty`, or a whole number or a flag is of another
+            type.
+        ValueError: If a setting is out of range (or `learning_rate` no number), the penalty's convention has no loss to
+            train, start or test rows do not fit the data, or the run diverges; the message then has the largest stable
+            learning rate.
 
     Warns:
-        ConvergenceWarning: If the finishing phase stops short of its promise, a relative gap of 1e-10.
+        ConvergenceWarning: If the finishing phase stops short of its promise, a relative gap of 1e-10, or where a
+            feature bears no penalty a KKT residual of 1e-8.
 
     Example:
         The experiment of the deep-learning book ends far from its optimum; the finishing phase reaches it.
