@@ -13,6 +13,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 
+from bayesreg.computing.arrays import check_whole_number
 from bayesreg.computing.isolation import isolated
 from bayesreg.data import RegressionData, require_rows
 from bayesreg.moments import Moments, as_moments
@@ -225,12 +226,18 @@ class LinearRegression:
             ``weights (num_draws, d)`` and ``noise_scale``, ``prior_scale`` ``(num_draws,)`` where learned, those of
             them that are proper: float64 tensors on the CPU, in the units of the data that the model is for.
 
+        Raises:
+            TypeError: A number is not whole.
+            ValueError: A number is below 1.
+
         Example:
             >>> import bayesreg as br
             >>> draws = br.LinearRegression(br.LaplacePrior(0.25)).prior_draws(1000, num_features=3)
             >>> draws["weights"].shape, round(float(draws["weights"].abs().mean()), 2)
             (torch.Size([1000, 3]), 0.25)
         """
+        num_draws = check_whole_number(num_draws, "num_draws", 1)
+        num_features = check_whole_number(num_features, "num_features", 1)
         draws: dict[str, torch.Tensor] = {}
         proper = not isinstance(self.prior, FlatPrior)
         with isolated(seed):

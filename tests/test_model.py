@@ -111,6 +111,12 @@ def test_prior_draws_have_the_prior_laws_and_leave_the_streams_alone():
     assert float(standard.mean()) == pytest.approx(0.0, abs=4 * 2**0.5 / 60_000**0.5)
 
 
+@pytest.mark.parametrize("numbers", [(-1, 2), (5, 0), (2.5, 2)])
+def test_a_number_of_prior_draws_is_whole_and_at_least_one(numbers):
+    with pytest.raises((TypeError, ValueError), match="num_draws|num_features"):
+        br.LinearRegression(br.GaussianPrior(1.0)).prior_draws(*numbers)
+
+
 def test_what_is_flat_has_no_prior_draws():
     assert br.LinearRegression(br.FlatPrior(), 1.0).prior_draws(5, 2) == {}
     flat_noise = dist.HalfNormal(1.0).mask(False)
