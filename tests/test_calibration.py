@@ -23,7 +23,7 @@ SIMULATIONS = 500
 FEWER = {"nuts": 250}
 # Half of the simulations first, and the others where the half's p-value, times the number of tests, is below this. Only
 # all of them together can fail, so no right engine fails more often; a right one takes the second half 1 time in 4.
-# The chance that an error in one of 7 quantities is seen so, in brackets by 500 at once, and by 250 alone: a shift of
+# The chance that an error in one of 7 quantities is seen so; in brackets by 500 at once, and by 250 alone: a shift of
 # 0.25 sd 0.88 (0.91, 0.41), of 0.3 sd 0.98 (0.99, 0.69); draws 1.25 times too narrow 0.94 (0.97, 0.59), 1.25 times too
 # wide 0.94 (0.96, 0.49). By 1,000 repetitions of each.
 SUSPICIOUS = 0.3
