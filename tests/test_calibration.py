@@ -21,6 +21,12 @@ from bayesreg.scales import LearnedScale
 SIMULATIONS = 500
 # A transition of NUTS takes many times as long as one of the others.
 FEWER = {"nuts": 250}
+# Half of the simulations first, and the others where the half's p-value, times the number of tests, is below this. Only
+# all of them together can fail, so no right engine fails more often; a right one takes the second half 1 time in 4.
+# The chance that an error in one of 7 quantities is seen so; in brackets by 500 at once, and by 250 alone: a shift of
+# 0.25 sd 0.88 (0.91, 0.41), of 0.3 sd 0.98 (0.99, 0.69); draws 1.25 times too narrow 0.94 (0.97, 0.59), 1.25 times too
+# wide 0.94 (0.96, 0.49). By 1,000 repetitions of each.
+SUSPICIOUS = 0.3
 DRAWS = 99  # ranks 0 to 99
 INTERCEPT = 1.5
 BINS = 10
@@ -38,7 +44,8 @@ FEATURES = np.random.default_rng(8).standard_normal((9, 3)) @ np.array([[1.0, 0.
 SETTINGS = {
     "exact": {"draws": DRAWS, "tune": 0, "chains": 1},
     "rejection": {"draws": DRAWS, "tune": 0, "chains": 1},
-    "gibbs": {"draws": 1, "tune": 25, "chains": DRAWS},
+    # After 8 scans no distance from the exact law is left that 4,000 chains show.
+    "gibbs": {"draws": 1, "tune": 12, "chains": DRAWS},
     "hmc": {"draws": 1, "tune": 60, "chains": DRAWS},
     "nuts": {"draws": 1, "tune": 30, "chains": DRAWS},
 }
@@ -53,6 +60,9 @@ CASES = [
     ("hmc", "gaussian, learned"),
     ("nuts", "laplace"),
 ]
+# With every scale learned that the engine's cases have, or a break of the scales' density is hard to see.
+BROKEN = dict(CASES) | {"nuts": "laplace, learned"}
+BROKEN_SIMULATIONS = {"nuts": 50}
 
 
 def simulate(prior, random):
@@ -80,12 +90,13 @@ def quantities(draws, target):
     return np.stack([*columns, log_likelihood, np.abs(weights).sum(-1)], axis=-1)
 
 
-def ranks(method, prior, simulations=None):
+def ranks(method, prior, simulations):
     """Return the rank of each true quantity among the engine's draws, ``(simulation, k)``."""
-    random, run, found = np.random.default_rng(17), ENGINES[method].load().run, []
-    for simulation in range(simulations or FEWER.get(method, SIMULATIONS)):
-        truth, data = simulate(prior, random)
-        target = br.LinearRegression(prior, NOISE).target(data)
+    run, found = ENGINES[method].load().run, []
+    of_case = [17, list(SETTINGS).index(method), list(PRIORS).index(prior)]
+    for simulation in simulations:
+        truth, data = simulate(PRIORS[prior], np.random.default_rng([*of_case, simulation]))
+        target = br.LinearRegression(PRIORS[prior], NOISE).target(data)
         drawn = run(target, seed=simulation, **SETTINGS[method]).draws
         values = quantities(
             {name: value.reshape(DRAWS, *value.shape[2:]) for name, value in drawn.items()}, data.target
@@ -112,7 +123,12 @@ def departure(found):
 
 @pytest.mark.parametrize(("method", "prior"), CASES)
 def test_ranks_are_uniform(method, prior):
-    assert departure(ranks(method, PRIORS[prior])) > FALSE_ALARM
+    simulations = range(FEWER.get(method, SIMULATIONS))
+    half = len(simulations) // 2
+    found = ranks(method, prior, simulations[:half])
+    if departure(found) < SUSPICIOUS:
+        found = np.concatenate([found, ranks(method, prior, simulations[half:])])
+    assert departure(found) > FALSE_ALARM
 
 
 def forget_a_power_of_the_scale(monkeypatch):
@@ -127,10 +143,10 @@ def forget_a_power_of_the_scale(monkeypatch):
     monkeypatch.setattr(LearnedScale, "log_density", lambda self, u: log_density(self, u) - 3.0 * u)
 
 
-@pytest.mark.parametrize(("method", "prior"), list(dict(CASES).items()))
+@pytest.mark.parametrize(("method", "prior"), list(BROKEN.items()))
 def test_a_broken_engine_does_not_pass(method, prior, monkeypatch):
     forget_a_power_of_the_scale(monkeypatch)
-    assert departure(ranks(method, PRIORS[prior], simulations=120)) < FALSE_ALARM
+    assert departure(ranks(method, prior, range(BROKEN_SIMULATIONS.get(method, 80)))) < FALSE_ALARM
 
 
 def test_the_verdict_sees_what_is_not_uniform():

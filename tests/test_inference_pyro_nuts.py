@@ -227,7 +227,7 @@ def test_the_program_and_the_fused_density_agree_with_a_gaussian_posterior():
     precision = target.curvature(target.start())  # the posterior is Gaussian: this is exact, and so is the mean
     sd = torch.linalg.inv(precision).diagonal().sqrt()
     fused = pyro_nuts.run(target, draws=500, tune=60, chains=2, seed=0)
-    program = pyro_nuts.run(target, draws=150, tune=60, chains=2, seed=0, program=lambda: model.pyro_model(data))
+    program = pyro_nuts.run(target, draws=110, tune=60, chains=2, seed=0, program=lambda: model.pyro_model(data))
     assert_matches(target.unconstrain(fused.draws), target.start(), sd, minimum_ess=250)
     assert_matches(target.unconstrain(program.draws), target.start(), sd, minimum_ess=100)
     assert (fused.details["density"], program.details["density"]) == ("fused", "Pyro program")

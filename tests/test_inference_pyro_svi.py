@@ -166,7 +166,7 @@ def test_a_fit_that_overflows_recovers(guide):
             density, gradient = self.log_density_and_gradient(points.detach())
             return density + ((points - points.detach()) * gradient).sum(-1)
 
-    result = fit(Island(), learning_rate=10.0, draws=10, guide=guide)
+    result = fit(Island(), learning_rate=10.0, draws=10, guide=guide, tolerance=4e-3)
     assert result.details["converged"] is True
     assert result.details["elbo"] == pytest.approx(Island.log_normaliser, abs=0.02 if guide == FULL else 0.2)
 
