@@ -178,6 +178,7 @@ def _show_start(out: Console, written: WrittenPath) -> None:
     unknown = "not given, and the data say nothing of it: no prior scales"
     noise = unknown if written.noise_scale is None else f"prior scales are at noise scale {written.noise_scale:.4g}"
     show.label(out, "Noise", noise)
+    show.show_columns(out, fits.redundant_columns)
 
 
 def _fits_table(written: WrittenPath) -> Any:

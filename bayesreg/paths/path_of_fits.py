@@ -19,10 +19,9 @@ from bayesreg.paths.centred_design import CentredDesign
 from bayesreg.paths.ridge_path import RidgeFits
 from bayesreg.penalties import Penalty
 from bayesreg.priors import Prior
+from bayesreg.redundant_columns import redundant_columns
 from bayesreg.standardization import Standardization
 from bayesreg.strengths import scale_from_strength
-
-# From this many rows and columns on, matrices are so large that the BLAS's threads pay.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,6 +121,11 @@ class Path:
             both = [scales("l2", lambdas * (1 - self.l1_ratio)), scales("l1", lambdas * self.l1_ratio)]
             return torch.from_numpy(np.stack(both, axis=1))
         return torch.from_numpy(scales(self.kind, lambdas))
+
+    @cached_property
+    def redundant_columns(self) -> str:
+        """Which columns are constant or linear copies of others, in a sentence; empty where none is."""
+        return redundant_columns(self._design.root[:, :-1], self.feature_names, self.has_intercept)
 
     def penalty(self, index: int) -> Penalty:
         """Return the penalty of a fit, in the units that the path was made in.
