@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -95,6 +96,32 @@ def check_whole_number(value, argument: str, least: int) -> int:
     if value < least:
         raise ValueError(f"{argument} must be {least} or more, got {value}")
     return int(value)
+
+
+def check_index(value, argument: str, size: int) -> int:
+    """Return a place among some, counted from the first.
+
+    Args:
+        value: What was given: an integer, an array or tensor of one; negative: counted from the end.
+        argument: Name for the error.
+        size: How many places there are.
+
+    Returns:
+        The place, 0 to size - 1.
+
+    Raises:
+        TypeError: If it is no integer.
+        IndexError: If there is no such place.
+    """
+    try:
+        index = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        index = None
+    if index is None:
+        raise TypeError(f"{argument} must be an integer, got {value!r}")
+    if not -size <= index < size:
+        raise IndexError(f"{argument} must be from 0 to {size - 1}, or from {-size} to -1 from the end, got {index}")
+    return index % size
 
 
 def check_finite(matrix: np.ndarray, argument: str, names: Sequence[str], first_row: int = 0) -> None:
@@ -265,6 +292,9 @@ def _objects(array: np.ndarray, given) -> np.ndarray:
 
 
 def _objects_as_float64(objects, argument, names, first_row) -> np.ndarray:
+    if not objects.ndim and _float(objects.item()) is None:
+        value = objects.item()
+        raise TypeError(f"{argument} must be booleans, integers or floats, got {value!r} ({type(value).__name__})")
     rows = objects.reshape(objects.shape[0] if objects.ndim else 1, math.prod(objects.shape[1:]))
     numbers = np.empty(rows.shape)
     for j in range(rows.shape[1]):

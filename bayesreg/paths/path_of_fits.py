@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from bayesreg.certificates import Certificate, certify
+from bayesreg.computing.arrays import check_index
 from bayesreg.conventions import prior_for
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
@@ -142,7 +143,7 @@ class Path:
             >>> br.path(data, "l1", [0.1, 0.01]).penalty(1)
             Penalty(l1=0.01, convention='mean-half-squared')
         """
-        strength = float(self.lambdas[index])
+        strength = float(self.lambdas[check_index(index, "index", len(self.lambdas))])
         return Penalty(l1=strength * self.l1_ratio, l2=strength * (1.0 - self.l1_ratio))
 
     def prior(self, index: int) -> Prior:
@@ -177,7 +178,7 @@ class Path:
             >>> br.path(data, "l1", [0.1, 0.01]).certificate(1).relative_gap < 1e-10
             True
         """
-        path = self.standardized or self
+        path, index = self.standardized or self, check_index(index, "index", len(self.lambdas))
         intercept = None if self.has_intercept else False
         return certify(path.weights[index].numpy(), self.data, self.penalty(index), intercept=intercept)
 
@@ -296,7 +297,7 @@ class Path:
             (torch.Size([442]), True)
         """
         ridge = self._of_ridge("leave_one_out_rows")
-        index = range(len(self.lambdas))[index]
+        index = check_index(index, "index", len(self.lambdas))
         residuals, freedom = ridge.leave_one_out_rows(self._rows(), self._design, index)
         return torch.from_numpy(residuals), torch.from_numpy(freedom)
 

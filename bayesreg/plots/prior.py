@@ -64,7 +64,7 @@ def plot_prior_and_penalty(
 
     from bayesreg.conventions import penalty_for
 
-    scales = {letter: getattr(prior, name) for letter, name in _SCALES.get(prior.kind, {}).items()}
+    scales = {letter: getattr(prior, name) for letter, name in _SCALES.get(getattr(prior, "kind", ""), {}).items()}
     if not scales or prior.scale_is_learned or any(np.size(value) != 1 for value in (*scales.values(), prior.loc)):
         raise ValueError(
             "prior must be a GaussianPrior, LaplacePrior or ElasticNetPrior of one known scale for all features, "

@@ -16,6 +16,7 @@ from bayesreg.plots.parts import (
     TEST,
     TRAIN,
     axes_or_new,
+    check_result,
     describe,
     label_ends,
     logarithmic,
@@ -55,6 +56,7 @@ def plot_training(run: TrainingRun, ax: Axes | None = None) -> Axes:
         ('mean of (y − ŷ)²/2', ['train', 'train + penalty', 'test', 'test + penalty'])
         >>> plt.close(ax.figure)
     """
+    check_result(run, "run", "a TrainingRun, which br.train returns", "history", "penalty")
     history, penalty = run.history, run.penalty
     ax = axes_or_new(ax, (6.5, 4.0))
     shown = []

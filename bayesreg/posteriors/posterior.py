@@ -181,8 +181,8 @@ class Posterior:
             A tensor ``(chain, draw, rows)``, in the same units.
 
         Raises:
-            TypeError: A column that is not of numbers.
-            ValueError: Another number of columns, other column names, or a number that is not finite.
+            TypeError: A column that is not of numbers, or a seed that is no integer.
+            ValueError: Another number of columns, other column names, or a number that is not finite or out of range.
 
         Example:
             >>> import bayesreg as br
