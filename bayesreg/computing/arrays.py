@@ -293,8 +293,9 @@ def _objects(array: np.ndarray, given) -> np.ndarray:
 
 def _objects_as_float64(objects, argument, names, first_row) -> np.ndarray:
     if not objects.ndim and _float(objects.item()) is None:
-        value = objects.item()
-        raise TypeError(f"{argument} must be booleans, integers or floats, got {value!r} ({type(value).__name__})")
+        found, kind = objects.item(), type(objects.item()).__name__
+        text = f"{found!r} ({kind})" if isinstance(found, str | bytes | complex) else kind
+        raise TypeError(f"{argument} must be booleans, integers or floats, got {text}")
     rows = objects.reshape(objects.shape[0] if objects.ndim else 1, math.prod(objects.shape[1:]))
     numbers = np.empty(rows.shape)
     for j in range(rows.shape[1]):

@@ -142,6 +142,9 @@ def _runs_by_strength(training: TrainingPath | Sequence[TrainingRun]) -> list[li
     """Return the runs of each strength, all of one convention."""
     if hasattr(training, "seeds"):
         return [[training.run(k, s) for s in range(len(training.seeds))] for k in range(len(training.lambdas))]
+    check_result(training, "training", "a TrainingPath, or a list of runs of br.train", "__iter__")
+    for run in training:
+        check_result(run, "training", "a TrainingPath, or a list of runs of br.train", "history", "standardized")
     runs = [run.standardized or run for run in training]  # the history is that of the problem that was trained
     conventions = {run.penalty.convention for run in runs}
     if len(conventions) != 1:

@@ -94,7 +94,7 @@ def study_choice(
         The `ChoiceStudy`.
 
     Raises:
-        TypeError: If `simulate` does not return two `RegressionData`.
+        TypeError: If `simulate` is no function, or does not return two `RegressionData`.
         ValueError: If an argument is out of range.
 
     Example:
@@ -103,6 +103,8 @@ def study_choice(
         >>> study.table.shape, bool((study.table["excess"] >= 0).all())
         ((10, 7), True)
     """
+    if not callable(simulate):
+        raise TypeError(f"simulate must be a function of a seed, got {simulate!r}")
     replications = check_whole_number(replications, "replications", 1)
     seed = check_whole_number(seed, "seed", 0)
     lambdas = None if lambdas is None else positive_lambdas(lambdas)
