@@ -15,6 +15,7 @@ from bayesreg.commands.options import (
     Force,
     Intercept,
     Json,
+    Out,
     Progress,
     Seed,
     Standardize,
@@ -61,7 +62,6 @@ KnownNoise = Annotated[
     float | None, option("--noise-scale", "Noise scale of the prior scales (default: the likeliest).", number)
 ]
 Test = Annotated[str | None, typer.Option(help="A file of test rows, with the same columns.")]
-Out = Annotated[str | None, typer.Option(help="The folder to write.")]
 
 
 def path(
