@@ -26,7 +26,7 @@ import torch
 
 from bayesreg.computing.threads import one_thread
 from bayesreg.moments import Moments
-from bayesreg.redundant_columns import redundant_columns
+from bayesreg.redundant_columns import columns_at_fault
 
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
@@ -182,7 +182,7 @@ class EvidenceSpectrum:
             ValueError: rank(Xc) < d, so that the posterior of the weights is improper.
         """
         if self.rank < self.num_features:
-            found = redundant_columns(moments.square_root()[:, :-1], moments.feature_names, moments.centred)
+            found = columns_at_fault(moments, self.rank)
             raise ValueError(
                 f"FlatPrior() with a design of rank {self.rank} and {self.num_features} features has no "
                 "proper posterior and no unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out "

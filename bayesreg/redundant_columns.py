@@ -6,11 +6,17 @@ No fit needs them gone, as a penalty or a prior settles what they leave open; bu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from bayesreg.moments import Moments
+
 # Columns of length 1 that are no further apart are the same: a square root of second moments has lost that much.
 _SAME = 1e-6
+# A column takes part in a dependence where its coefficient, of columns of length 1, is larger.
+_TAKES_PART = 1e-6
 # Names that a sentence has room for, and groups of copies.
 _MOST_NAMES, _MOST_GROUPS = 5, 3
 
@@ -54,6 +60,28 @@ def redundant_columns(root: np.ndarray, names: Sequence[str], centred: bool = Tr
         told = f"{' and '.join(shown[:_MOST_GROUPS])} (to 6 digits{more})"
         said.append(f"{told}, so that the data cannot tell the weights of copies apart")
     return "; ".join(said)
+
+
+def columns_at_fault(moments: Moments, rank: int) -> str:
+    """Say which columns leave a design short of rank: constant ones and copies, or else those that depend on others.
+
+    Args:
+        moments: The data, as the model sees them.
+        rank: Their rank.
+
+    Returns:
+        A sentence without capital and full stop; empty where the rank is as large as the rows let it be, and no column
+        is constant or a copy.
+    """
+    root, names, num_features = moments.square_root()[:, :-1], moments.feature_names, moments.num_features
+    said = redundant_columns(root, names, moments.centred)
+    if said or rank >= min(num_features, moments.num_rows - moments.centred):
+        return said
+    directions = np.linalg.svd(root / np.sqrt(np.einsum("ij,ij->j", root, root)))[2]
+    coefficients = np.abs(directions[rank:]).max(axis=0)  # of the sums of columns that are 0
+    found = [name for name, size in zip(names, coefficients, strict=True) if size > _TAKES_PART]
+    words = f"linearly dependent (rank {rank} of {num_features})"
+    return f"{_are(found, words, words)}, so that the data cannot tell their weights apart"
 
 
 def _copies(unit: np.ndarray) -> list[list[int]]:

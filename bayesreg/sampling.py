@@ -22,7 +22,7 @@ from bayesreg.model import require_model
 from bayesreg.moments import as_moments
 from bayesreg.posteriors.posterior import Posterior
 from bayesreg.propriety import require_proper
-from bayesreg.redundant_columns import redundant_columns
+from bayesreg.redundant_columns import columns_at_fault
 from bayesreg.warnings import ConvergenceWarning
 
 if TYPE_CHECKING:
@@ -89,9 +89,11 @@ def sample(
 
     Returns:
         The `Posterior`, on the CPU; its ``reason`` says why this engine, and where the columns depend on one another,
-        ``details["redundant_columns"]`` which are constant or linear copies of others. A `ConvergenceWarning` is issued
-        where R-hat is above 1.01 (from 16 chains on, what of it lasts), an effective sample size below 400, a
-        transition divergent, the k-hat of a variational fit above 0.7, or the engine's own check fails.
+        ``details["redundant_columns"]`` which are constant, copies of others, or dependent on others.
+
+        A `ConvergenceWarning` is issued where R-hat is above 1.01 (from 16 chains on, what of it lasts), an effective
+        sample size below 400, a transition divergent, the k-hat of a variational fit above 0.7, or the engine's own
+        check fails.
 
         An interrupt (Ctrl-C) once draws are made ends the run with those there are: the first ones of the run that was
         asked for, equally many of each chain and at least 4; of chains one after the other, those that are furthest.
@@ -279,7 +281,7 @@ def _about_columns(target: Target) -> dict[str, str]:
     moments = target.moments
     if target.spectrum.rank == moments.num_features:
         return {}
-    said = redundant_columns(moments.square_root()[:, :-1], moments.feature_names, moments.centred)
+    said = columns_at_fault(moments, target.spectrum.rank)
     return {"redundant_columns": said} if said else {}
 
 

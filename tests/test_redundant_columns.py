@@ -1,6 +1,7 @@
 """Constant columns and copies are named in one sentence, wherever a fit is shown, and the engine's reason is true."""
 
 import json
+import re
 import time
 
 import numpy as np
@@ -106,6 +107,31 @@ def test_auto_blames_the_rows_or_the_columns(rows, copied, reason):
         features[:, 9] = features[:, 0] + features[:, 1]
     target = br.LinearRegression(br.LaplacePrior(0.1), 0.7).target(br.RegressionData(features, features[:, 2]))
     assert reason in list(candidates(target))[-1][1]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e9])
+def test_columns_that_sum_to_a_constant_are_named(scale):
+    random = np.random.default_rng(6)
+    colours = np.eye(3)[random.integers(3, size=60)]
+    features = np.column_stack([random.standard_normal(60), scale * colours, random.standard_normal(60)])
+    data = br.RegressionData(features, features[:, 0], ["size", "red", "green", "blue", "age"])
+    said = (
+        "columns 'red', 'green' and 'blue' are linearly dependent (rank 4 of 5), so that the data cannot tell their "
+        "weights apart"
+    )
+    posterior = br.sample(br.LinearRegression(br.LaplacePrior(0.25), 0.7), data.standardized())
+    assert posterior.details["redundant_columns"] == said and "rank 4 of 5" in posterior.reason
+    with pytest.raises(ValueError, match=f"the redundant columns: {re.escape(said)}"):
+        br.map_estimate(br.LinearRegression(br.FlatPrior(), 0.7), data)
+    # About the origin the three sum to the ones of no intercept, and depend on nothing.
+    without = br.sample(br.LinearRegression(br.LaplacePrior(0.25), 0.7, intercept=False), data, draws=1000)
+    assert "redundant_columns" not in without.details
+
+
+def test_fewer_rows_than_columns_are_no_fault_of_the_columns():
+    features = np.random.default_rng(7).standard_normal((6, 9))
+    data = br.RegressionData(features, features[:, 0])
+    assert "redundant_columns" not in br.sample(br.LinearRegression(br.GaussianPrior(0.5), 0.7), data).details
 
 
 @pytest.mark.parametrize("fit", [br.map_estimate, br.sample])
