@@ -30,6 +30,7 @@ from bayesreg.model import require_model
 from bayesreg.moments import Moments, as_moments
 from bayesreg.optimum import penalised_optimum
 from bayesreg.penalties import Penalty
+from bayesreg.redundant_columns import redundant_columns
 from bayesreg.training.objective import largest_stable_step
 from bayesreg.training.train import train
 
@@ -171,6 +172,7 @@ def compare(
         noise_scale=noise,
         unique=penalty.kind == "none" or certificates[0].distance_bound is not None,
         estimate=estimate,
+        redundant_columns=redundant_columns(centred.square_root()[:, :-1], rows.feature_names, model.intercept),
     )
 
 

@@ -53,7 +53,7 @@ class Route:
     same_point: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What `compare` found, in the units of the data.
 
@@ -62,16 +62,17 @@ class Comparison:
         wrong: The optima at lambda / 2 and 2 lambda, judged against lambda at the strictest tolerance: they must fail,
             unless they are the ``same_point``. Empty under a flat prior, which has no lambda.
         penalty: The penalty that the prior stands for, ``mean-half-squared``.
-        noise_scale: The noise scale at which it does: known, or at the joint mode.
+        noise_scale: The noise scale at which it does: see `noise_source`.
         unique: Whether strong convexity makes the minimiser unique; where not, compare fitted values and not weights.
         estimate: The `MapEstimate`.
+        redundant_columns: Which columns are constant or linear copies of others, in a sentence; empty where none is.
 
     Example:
         >>> import bayesreg as br
         >>> data = br.load_diabetes().standardized()
         >>> found = br.compare(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
-        >>> found.passed, found.penalty
-        (True, Penalty(l2=0.004434389140271493, convention='mean-half-squared'))
+        >>> found.passed, found.penalty, found.noise_source
+        (True, Penalty(l2=0.004434389140271493, convention='mean-half-squared'), 'as given')
         >>> [(route.name, route.passed) for route in found.wrong]
         [('lambda / 2', False), ('2 lambda', False)]
     """
@@ -82,6 +83,20 @@ class Comparison:
     noise_scale: float
     unique: bool
     estimate: MapEstimate
+    redundant_columns: str = ""
+
+    def __repr__(self) -> str:
+        within = sum(route.passed for route in self.routes)
+        columns = f"; {self.redundant_columns}" if self.redundant_columns else ""
+        return (
+            f"Comparison({'passed' if self.passed else 'failed'}, {within} of {len(self.routes)} routes within "
+            f"tolerance, {self.penalty!r}, noise scale {self.noise_scale:.6g} {self.noise_source}{columns})"
+        )
+
+    @property
+    def noise_source(self) -> str:
+        """Where the noise scale is from: ``as given``, or, where the model learns it, ``at the joint mode``."""
+        return "at the joint mode" if self.estimate.model.noise_is_learned else "as given"
 
     @property
     def passed(self) -> bool:
@@ -129,7 +144,9 @@ class Comparison:
             "passed": self.passed,
             "penalty": penalty | {"convention": self.penalty.convention},
             "noise_scale": self.noise_scale,
+            "noise_source": self.noise_source,
             "unique": self.unique,
+            "redundant_columns": self.redundant_columns,
             "routes": [row(route) for route in self.routes],
             "wrong_lambda": [row(route) for route in self.wrong],
         }

@@ -13,10 +13,12 @@ from bayesreg.computing.arrays import (
     as_float64,
     check_finite,
     check_names,
+    check_one_index,
     check_whole_number,
-    name_given,
+    is_pandas,
     names_given,
     read_only,
+    target_name_given,
 )
 from bayesreg.standardization import Standardization
 from bayesreg.tables import open_table
@@ -29,16 +31,17 @@ if TYPE_CHECKING:
 class RegressionData:
     """A design matrix and a target, checked once: float64, finite, named and read-only.
 
-    Takes NumPy arrays, torch tensors, pandas frames and series (rows are matched by position), and nested lists, of
-    booleans, integers or floats. C-contiguous float64 input is viewed and not copied: who changes the original
-    afterwards changes the data. Everything else is copied. Columns stay in the units that they come in; `standardized`
-    changes them.
+    Takes NumPy arrays, torch tensors, pandas frames and series, and nested lists, of booleans, integers or floats. Rows
+    are matched by position; a frame and a series must therefore have one index. C-contiguous float64 input is viewed
+    and not copied: who changes the original afterwards changes the data. Everything else is copied. Columns stay in the
+    units that they come in; `standardized` changes them.
 
     Args:
         features: Matrix `(n, d)` with at least one row and one column.
         target: Vector `(n,)`.
         feature_names: One name a column; `None` takes a frame's column names, or else `x0`, `x1`, ...
-        target_name: Name of the target; no feature may have it.
+        target_name: Name of the target; no feature may have it. `None` takes a series' name where that is a text, or
+            else `y`.
         transform: The standardisation that these rows went through; set by `standardized`.
 
     Attributes:
@@ -50,7 +53,8 @@ class RegressionData:
 
     Raises:
         TypeError: If a column is not of real numbers (the column is named), or a name is no string.
-        ValueError: If a number is missing, NaN or infinite (row and column are named), or shapes or names do not fit.
+        ValueError: If a number is missing, NaN or infinite (row and column are named), or shapes, names or indices do
+            not fit.
 
     Example:
         >>> data = RegressionData([[1, 0], [2, 1], [4, 0]], [1.0, 2.5, 4.0], feature_names=["dose", "sex"])
@@ -63,24 +67,26 @@ class RegressionData:
     features: np.ndarray
     target: np.ndarray
     feature_names: tuple[str, ...] | None = None
-    target_name: str = "y"
+    target_name: str | None = None
     transform: Standardization | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         names = names_given(self.features, self.feature_names)
-        target_name = name_given(self.target_name, "target_name")
+        target_name = target_name_given(self.target, self.target_name)
         features = as_float64(self.features, "features", names)
         target = as_float64(self.target, "target", (target_name,))
         if features.ndim != 2:
             hint = "; for one column give features.reshape(-1, 1)" if features.ndim == 1 else ""
             raise ValueError(f"features must be a matrix (rows, columns), got shape {features.shape}{hint}")
         if target.ndim != 1:
-            hint = "; give target[:, 0]" if target.ndim == 2 and target.shape[1] == 1 else ""
+            first = "target.iloc[:, 0]" if is_pandas(self.target) else "target[:, 0]"
+            hint = f"; give {first}" if target.ndim == 2 and target.shape[1] == 1 else ""
             raise ValueError(f"target must be a vector (rows,), got shape {target.shape}{hint}")
         if features.shape[0] != target.shape[0]:
             raise ValueError(
                 f"features and target must have as many rows each, got {features.shape[0]} and {target.shape[0]}"
             )
+        check_one_index(self.features, self.target)
         if 0 in features.shape:
             raise ValueError(f"features must have at least one row and one column, got shape {features.shape}")
         if names is None:

@@ -26,6 +26,7 @@ import torch
 
 from bayesreg.computing.threads import one_thread
 from bayesreg.moments import Moments
+from bayesreg.redundant_columns import columns_at_fault
 
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
@@ -171,17 +172,21 @@ class EvidenceSpectrum:
                 "moments of Moments hold no smaller residual; or give noise_scale= a number"
             )
 
-    def require_full_rank(self) -> None:
+    def require_full_rank(self, moments: Moments) -> None:
         """Refuse a flat prior on a design whose rank is short.
+
+        Args:
+            moments: The data that this is of, as the model sees them; the columns at fault are looked for in them.
 
         Raises:
             ValueError: rank(Xc) < d, so that the posterior of the weights is improper.
         """
         if self.rank < self.num_features:
+            found = columns_at_fault(moments, self.rank)
             raise ValueError(
                 f"FlatPrior() with a design of rank {self.rank} and {self.num_features} features has no "
                 "proper posterior and no unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out "
-                "the redundant columns"
+                f"the redundant columns{found and ': ' + found}"
             )
 
     @property

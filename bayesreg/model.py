@@ -122,11 +122,13 @@ class LinearRegression:
                 raise TypeError(f"{name} must be a positive finite number to hold, got {describe_scale(value)}")
         if noise_scale is not None:
             if not self.noise_is_learned:
-                raise ValueError(f"noise_scale={noise_scale} was given, but the model's noise scale is known: {noise}")
+                raise ValueError(
+                    f"noise_scale={noise_scale!r} was given, but the model's noise scale is known: {noise}"
+                )
             noise = check_scale(noise_scale, "noise_scale", vector=False)
         if prior_scale is not None:
             if not prior.scale_is_learned:
-                raise ValueError(f"prior_scale={prior_scale} was given, but the prior's scale is known: {prior!r}")
+                raise ValueError(f"prior_scale={prior_scale!r} was given, but the prior's scale is known: {prior!r}")
             value = check_scale(prior_scale, "prior_scale", vector=False)
             prior = type(prior)(value, prior.loc, prior.relative_to_noise)
         return LinearRegression(prior, noise, self.intercept)

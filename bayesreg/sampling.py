@@ -22,6 +22,7 @@ from bayesreg.model import require_model
 from bayesreg.moments import as_moments
 from bayesreg.posteriors.posterior import Posterior
 from bayesreg.propriety import require_proper
+from bayesreg.redundant_columns import columns_at_fault
 from bayesreg.warnings import ConvergenceWarning
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def sample(
       prior.
     - ``"hmc"``: many chains with jittered trajectories, the rest where the weights are well determined, and so is the
       prior scale if it is learned.
-    - ``"gibbs"``: two blocks with the scales collapsed, for what is left: fewer than two rows a feature, or a learned
-      prior scale that the data leave open.
+    - ``"gibbs"``: two blocks with the scales collapsed, for what is left: fewer than two rows a feature, columns that
+      depend on one another, or a learned prior scale that the data leave open.
 
     Never by itself: ``"nuts"``, the reference for any density; ``"svi"``, a Gaussian approximation; ``"pyro-nuts"``,
     Pyro's sampler. Each engine's module, `bayesreg.inference.exact` and so on, names its sources; the density is that
@@ -88,10 +89,13 @@ def sample(
             svi: its ``run``'s arguments.
 
     Returns:
-        The `Posterior`, float64 on the CPU; its ``reason`` says why this engine. A `ConvergenceWarning` is issued where
-        R-hat of Markov chains is above 1.01 (from 16 chains on, what of it lasts), their effective sample size below
-        400, a transition divergent, the k-hat of a variational fit above 0.7, or the engine's own check fails. The
-        thresholds are those of Vehtari et al., Bayesian Analysis 16 (2021), and Yao et al. (ICML 2018).
+        The `Posterior`, float64 on the CPU; its ``reason`` says why this engine, and where the columns depend on one
+        another, ``details["redundant_columns"]`` which are constant, copies of others, or dependent on others.
+
+        A `ConvergenceWarning` is issued where R-hat of Markov chains is above 1.01 (from 16 chains on, what of it
+        lasts), their effective sample size below 400, a transition divergent, the k-hat of a variational fit above 0.7,
+        or the engine's own check fails. The thresholds are those of Vehtari et al., Bayesian Analysis 16 (2021), and
+        Yao et al. (ICML 2018).
 
         An interrupt (Ctrl-C) once draws are made ends the run with those there are: the first ones of the run that was
         asked for, equally many of each chain and at least 4; of chains one after the other, those that are furthest.
@@ -211,6 +215,7 @@ def _run(
             "message": result.message,
             "device": str(target.device),
             "engine_seconds": time.perf_counter() - started,
+            **_about_columns(target),
             **interruption,
         }
         posterior = Posterior(
@@ -261,12 +266,25 @@ def candidates(target: Target) -> Iterator[tuple[str, str]]:
         return
     yield "rejection", "auto: independent draws, since the data say more than the prior"
     spectrum = target.spectrum
-    if spectrum.rank < spectrum.num_features or spectrum.degrees_of_freedom < 2 * spectrum.num_features:
+    columns = spectrum.num_features
+    if spectrum.rank < min(columns, spectrum.degrees_of_freedom):  # not for want of rows
+        dependent = f"on columns that depend on one another (rank {spectrum.rank} of {columns})"
+        yield "gibbs", f"auto: {prior.words} {dependent}, which do not determine the weights"
+    elif spectrum.rank < columns or spectrum.degrees_of_freedom < 2 * columns:
         yield "gibbs", f"auto: {prior.words} with too few rows to determine the weights"
     elif "prior_scale" in target.learned_scales and target.prior_scale_spread() > _LARGEST_SPREAD:
         yield "gibbs", "auto: a Laplace prior whose learned scale the data leave open"
     else:
         yield "hmc", f"auto: {prior.words}, with rows enough to determine the weights"
+
+
+def _about_columns(target: Target) -> dict[str, str]:
+    """Return what is to be said of the columns, as details of a run."""
+    moments = target.moments
+    if target.spectrum.rank == moments.num_features:
+        return {}
+    said = columns_at_fault(moments, target.spectrum.rank)
+    return {"redundant_columns": said} if said else {}
 
 
 def _check_options(run: Any, name: str, options: dict[str, Any]) -> None:

@@ -334,7 +334,7 @@ class Target:
         variance_factor = 1.0 if flat else float(self._prior.variance(self._tensor(1.0)).sqrt())
         spectrum = self.spectrum
         if flat:
-            spectrum.require_full_rank()
+            spectrum.require_full_rank(self.moments)
         # A constant target has no spread: then the noise's scale, or 1, sets where to look.
         spread = math.sqrt(self.moments.Syy / self.num_rows) or float(self.known_noise_scale or 1.0)
         # The scales' coordinates on a coarse grid: noise from e^-16 to e^2 of the target's spread, priors over e^-20 to

@@ -88,7 +88,9 @@ def route(name, passed=True, same_point=False):
 
 def comparison(kind="l2", unique=True, wrong=()):
     penalty = SimpleNamespace(kind=kind, strength=0.1, convention="mean-half-squared")
-    return SimpleNamespace(penalty=penalty, noise_scale=1.0, unique=unique, routes=[route("first")], wrong=list(wrong))
+    noise = {"noise_scale": 1.0, "noise_source": "at the joint mode"}
+    found = {"unique": unique, "routes": [route("first")], "wrong": list(wrong), "redundant_columns": ""}
+    return SimpleNamespace(penalty=penalty, **noise, **found)
 
 
 MUST_FAIL = "At half or twice the lambda the same test must fail."

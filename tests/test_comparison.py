@@ -1,5 +1,6 @@
 """The comparison: every route to one point on every design, and what a wrong correspondence looks like."""
 
+import io
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import bayesreg as br
 from bayesreg import comparison as module
+from bayesreg.commands.console import console, show_comparison
 
 
 def wide_data():
@@ -187,3 +189,18 @@ def test_rows_are_needed_and_missing_modes_refused():
         br.compare(br.LinearRegression(br.GaussianPrior(0.5), LEARNED), data)
     with pytest.raises(ValueError, match="prior_scale="):
         br.compare(br.LinearRegression(br.GaussianPrior(LEARNED), 0.7), data)
+
+
+@pytest.mark.parametrize(
+    ("noise", "given", "source"),
+    [(0.7, None, "as given"), (LEARNED, 0.7, "as given"), (LEARNED, None, "at the joint mode")],
+)
+def test_a_comparison_says_where_its_noise_scale_is_from(noise, given, source):
+    rows = br.RegressionData(diabetes_data().features[:60, :3], diabetes_data().target[:60])
+    found = br.compare(br.LinearRegression(br.GaussianPrior(0.5), noise), rows, noise_scale=given)
+    assert found.noise_source == found.to_dict()["noise_source"] == source
+    assert repr(found).startswith("Comparison(passed, 5 of 5 routes within tolerance, Penalty(l2=")
+    assert repr(found).endswith(f"noise scale {found.noise_scale:.6g} {source})")
+    printed = io.StringIO()
+    show_comparison(console(printed), found)
+    assert f"at noise scale {found.noise_scale:.6g} ({source})" in printed.getvalue()

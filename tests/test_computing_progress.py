@@ -135,6 +135,36 @@ def test_a_bar_goes_when_its_work_fails_or_its_stream_is_closed(terminal):
     assert not threads()
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_an_interrupt_while_the_display_starts_leaves_no_thread(started, terminal, monkeypatch):
+    start = progress._Display.start
+
+    def interrupted(display):
+        if started:
+            start(display)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress._Display, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt), progress_bar(True, "broken", total=3):
+            pass
+    assert not threads() and progress._display is None
+    with progress_bar(True, "next", total=3):
+        wait_for(lambda: "next" in terminal.getvalue())
+    assert not threads()
+
+
+def test_an_interrupt_while_an_inner_bar_starts_leaves_the_outer_one(terminal, monkeypatch):
+    with progress_bar(True, "outer", total=3):
+        with monkeypatch.context() as patch:
+            patch.setattr(progress, "_show", lambda bar: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt), progress_bar(True, "inner", total=3):
+                pass
+        wait_for(lambda: "outer" in terminal.getvalue())
+        assert threads()
+    assert not threads()
+
+
 def test_nothing_global_changes(terminal):
     before = snapshot()
     with progress_bar(True, "work", total=3):

@@ -19,6 +19,7 @@ from bayesreg.data import (
     require_rows,
     simulate_weight_decay,
 )
+from bayesreg.moments import Moments
 
 FRAME = pd.DataFrame({"size": [1.5, 2.5, -3.0, 0.1], "rooms": [1, 2, 3, 2], "price": [10.0, 20.0, 1 / 3, 5e-324]})
 
@@ -27,8 +28,9 @@ FRAME = pd.DataFrame({"size": [1.5, 2.5, -3.0, 0.1], "rooms": [1, 2, 3, 2], "pri
 
 
 def test_frames_give_their_names_and_tensors_their_numbers():
-    data = RegressionData(FRAME[["size", "rooms"]], FRAME["price"], target_name="price")
+    data = RegressionData(FRAME[["size", "rooms"]], FRAME["price"])
     assert data.feature_names == ("size", "rooms") and data.target_name == "price"
+    assert RegressionData(FRAME[["size", "rooms"]], FRAME["price"], target_name="cost").target_name == "cost"
     same = RegressionData(torch.tensor(data.features), torch.tensor(data.target))
     np.testing.assert_array_equal(same.features, FRAME[["size", "rooms"]])
     np.testing.assert_array_equal(same.target, FRAME["price"])
@@ -36,6 +38,48 @@ def test_frames_give_their_names_and_tensors_their_numbers():
     assert (data.num_rows, data.num_features) == (4, 2)
     assert RegressionData(FRAME[["size"]], FRAME["price"], ["area"]).feature_names == ("area",)
     assert RegressionData(pd.DataFrame(np.eye(2)), [1, 2]).feature_names == ("0", "1")
+
+
+@pytest.mark.parametrize("name", [None, 0, "", ("price", "net")])
+def test_a_series_gives_the_targets_name_only_where_it_is_a_text(name):
+    numbered = pd.DataFrame(np.eye(4))
+    assert RegressionData(numbered, FRAME["price"].rename(name)).target_name == "y"
+
+
+def test_a_target_left_among_the_features_is_refused():
+    with pytest.raises(ValueError, match="no feature may have the target's name, got 'price' for both: leave that col"):
+        RegressionData(FRAME, FRAME["price"])
+
+
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        ([3, 2, 1, 0], "got 0 and 3 in row 0"),
+        ([0, 1, 3, 2], "got 2 and 3 in row 2"),
+        (["0", "1", "2", "3"], "got 0 and '0' in row 0"),
+        (pd.date_range("2026-01-01", periods=4), r"got 0 and Timestamp\(.* in row 0"),
+        (pd.MultiIndex.from_product([["a", "b"], [0, 1]]), r"got 0 and \('a', 0\) in row 0"),
+    ],
+)
+def test_rows_that_two_indices_name_differently_are_refused(index, found):
+    features, target = FRAME[["size", "rooms"]], FRAME["price"].set_axis(index)
+    with pytest.raises(ValueError, match=rf"must have one index.*{found}.*target\.loc\[features\.index\].*to_numpy"):
+        RegressionData(features, target)
+    with pytest.raises(ValueError, match="batch 0 .*must have one index"):
+        Moments.from_batches([(features, target)])
+    assert RegressionData(features, target.to_numpy()).num_rows == RegressionData(features.to_numpy(), target).num_rows
+
+
+@pytest.mark.parametrize("index", [range(4), [0.0, 1.0, 2.0, 3.0], ["a", "b", "a", "b"], [np.nan, 1, 2, 3]])
+def test_one_index_is_accepted_however_it_is_made(index):
+    features, target = FRAME[["size", "rooms"]].set_axis(pd.Index(index)), FRAME["price"].set_axis(list(index))
+    np.testing.assert_array_equal(RegressionData(features, target).target, FRAME["price"])
+
+
+def test_what_the_refusal_of_two_indices_advises_matches_rows_by_label():
+    features, target = FRAME[["size", "rooms"]], FRAME["price"].sort_values()
+    data = RegressionData(features, target.loc[features.index])
+    np.testing.assert_array_equal(data.target, FRAME["price"])
 
 
 def test_float64_is_viewed_and_anything_else_copied():
@@ -75,6 +119,7 @@ def test_one_row_and_one_column_work():
         (np.zeros((2, 2, 2)), [1.0, 2.0], None, r"features must be a matrix.*got shape \(2, 2, 2\)"),
         (3.0, [1.0], None, r"features must be a matrix.*got shape \(\)"),
         (np.zeros((2, 2)), [[1.0], [2.0]], None, r"target must be a vector.*got shape \(2, 1\); give target\[:, 0\]"),
+        (np.zeros((2, 2)), pd.DataFrame([1.0, 2.0]), None, r"got shape \(2, 1\); give target\.iloc\[:, 0\]"),
         (np.zeros((2, 2)), 1.0, None, r"target must be a vector.*got shape \(\)"),
         (np.zeros((2, 2)), [1.0, 2.0, 3.0], None, "as many rows each, got 2 and 3"),
         (np.zeros((0, 2)), [], None, r"at least one row and one column, got shape \(0, 2\)"),

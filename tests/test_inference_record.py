@@ -188,6 +188,35 @@ def test_who_does_not_ask_for_the_draws_is_interrupted(monkeypatch):
         br.choose_lambda(ROWS, "l2", ("learned",))
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("chain", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore:.*(threshold|expected|did not move)")
+def test_an_interrupt_about_a_chain_of_pyro_nuts_counts_it_whole_or_not_at_all(chain, late, monkeypatch):
+    write, calls = Record.write, []
+
+    def interrupted(record, values):
+        calls.append(record)
+        if late or len(calls) < chain:
+            write(record, values)
+        if len(calls) == chain:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Record, "write", interrupted)
+    kept = chain if late else chain - 1
+    settings = {"draws": 8, "tune": 5, "chains": 3}
+    if not kept:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            br.sample(LAPLACE, ROWS, "pyro-nuts", **settings)
+        assert not isinstance(caught.value, Interrupted)
+        return
+    with pytest.warns(br.ConvergenceWarning, match=f"interrupted: {kept} chains of 8 draws"):
+        posterior = br.sample(LAPLACE, ROWS, "pyro-nuts", **settings)
+    assert posterior.num_chains == kept
+    for name in ("warmup_seconds", "sampling_seconds", "warmup_steps", "sampling_steps", "step_size"):
+        assert len(posterior.details[name]) == kept
+    assert posterior.details["sampling_steps"] == posterior.sample_stats["n_steps"].sum(1).tolist()
+
+
 def test_an_error_is_no_interrupt(monkeypatch):
     after(40, monkeypatch, "hmc", RuntimeError("planned"))
     with pytest.raises(RuntimeError, match="planned"):

@@ -176,11 +176,9 @@ def show_comparison(out: Console, found: Comparison) -> None:
     shown = f"lambda = {number(strength, 6)}" if not hasattr(strength, "shape") else "one lambda a feature"
     if kind == "elasticnet" and not hasattr(strength, "shape"):
         shown = f"lambda = {number(found.penalty.l1, 6)} and {number(found.penalty.l2, 6)}"
-    label(
-        out,
-        "Penalty",
-        f"{PENALTIES[kind]}{shown} ({found.penalty.convention}), at noise scale {number(found.noise_scale, 6)}",
-    )
+    noise = f"noise scale {number(found.noise_scale, 6)} ({found.noise_source})"
+    label(out, "Penalty", f"{PENALTIES[kind]}{shown} ({found.penalty.convention}), at {noise}")
+    show_columns(out, found.redundant_columns)
     difference = "|dw|" if found.unique else "|dfit|"
     made = table("route to the MAP", "gap", "allowed", "KKT", difference, "zeros", "sec", "verdict")
 
@@ -196,6 +194,12 @@ def show_comparison(out: Console, found: Comparison) -> None:
         outcome = Text("same fit", style="dim") if route.same_point else caught
         add(route, Text(f"wrong: {route.name}", style="dim"), "", outcome)
     out.print(made)
+
+
+def show_columns(out: Console, redundant: str | None) -> None:
+    """Print which columns are constant or copies, if any are."""
+    if redundant:
+        label(out, "Columns", redundant)
 
 
 def explain_comparison(out: Console, *found: Comparison) -> None:
@@ -244,6 +248,7 @@ def show_run(out: Console, sampled: Sampled, folder: str) -> None:
     """
     posterior = sampled.posterior
     label(out, "Posterior", _described(posterior))
+    show_columns(out, posterior.details.get("redundant_columns"))
     if posterior.details["message"] not in sampled.warnings:  # those are with the checks
         label(out, "Engine", posterior.details["message"])
     if posterior.method == "svi":

@@ -60,6 +60,7 @@ Loc = Annotated[str | None, typer.Option(help="Prior location: a number, or one 
 Relative = Annotated[bool | None, typer.Option(help="Multiply the prior scale by the noise scale.")]
 Noise = Annotated[str | None, typer.Option(help="Noise scale: a number, or a distribution (default: HalfNormal(1.0)).")]
 Seed = Annotated[int | None, option("--seed", "Seeds every random number (default: 0).", whole)]
+Out = Annotated[str | None, typer.Option(help="The folder to write.")]
 Intercept = Annotated[bool | None, typer.Option(help="An unpenalised intercept (default: yes).")]
 
 

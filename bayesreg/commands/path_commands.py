@@ -15,6 +15,7 @@ from bayesreg.commands.options import (
     Force,
     Intercept,
     Json,
+    Out,
     Progress,
     Seed,
     Standardize,
@@ -61,7 +62,6 @@ KnownNoise = Annotated[
     float | None, option("--noise-scale", "Noise scale of the prior scales (default: the likeliest).", number)
 ]
 Test = Annotated[str | None, typer.Option(help="A file of test rows, with the same columns.")]
-Out = Annotated[str | None, typer.Option(help="The folder to write.")]
 
 
 def path(
@@ -178,6 +178,7 @@ def _show_start(out: Console, written: WrittenPath) -> None:
     unknown = "not given, and the data say nothing of it: no prior scales"
     noise = unknown if written.noise_scale is None else f"prior scales are at noise scale {written.noise_scale:.4g}"
     show.label(out, "Noise", noise)
+    show.show_columns(out, fits.redundant_columns)
 
 
 def _fits_table(written: WrittenPath) -> Any:

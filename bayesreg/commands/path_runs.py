@@ -80,6 +80,7 @@ class WrittenPath:
         """Return the certificate, its verdict and what the prior scales refer to, in the words of JSON."""
         return {
             "noise_scale": self.noise_scale,
+            "redundant_columns": self.path.redundant_columns,
             "largest_relative_gap": float(self.path.relative_gaps.max()),
             "converged": not self.warnings,
             "warnings": self.warnings,

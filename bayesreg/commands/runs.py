@@ -205,6 +205,7 @@ def run_comparison(settings: RunSettings, run: Run | None, stages: Stages) -> Co
             "data": {"source": settings.data, **data_fingerprint(rows)},
             "settings": settings.to_dict(),
             "model": model.to_dict(),
+            "redundant_columns": found.redundant_columns,
             "passed": found.passed,
         }
         add_report(run, stages, (data, None))

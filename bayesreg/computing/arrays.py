@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ def as_float64(values, argument: str, names: Sequence[str] | None = None, first_
     if hasattr(values, "detach"):  # a torch tensor, without importing torch
         values = values.detach().cpu()
         values = (values.resolve_conj() if values.is_complex() else values.double()).numpy()
-    if hasattr(values, "iloc"):  # pandas
+    if is_pandas(values):
         return _pandas_as_float64(values, argument, names, first_row)
     if isinstance(values, np.ma.MaskedArray):
         values = values.astype(np.float64 if values.dtype.kind in "biuf" else object).filled(np.nan)
@@ -97,6 +98,32 @@ def check_whole_number(value, argument: str, least: int) -> int:
     return int(value)
 
 
+def check_index(value, argument: str, size: int) -> int:
+    """Return a place among some, counted from the first.
+
+    Args:
+        value: What was given: an integer, an array or tensor of one; negative: counted from the end.
+        argument: Name for the error.
+        size: How many places there are.
+
+    Returns:
+        The place, 0 to size - 1.
+
+    Raises:
+        TypeError: If it is no integer.
+        IndexError: If there is no such place.
+    """
+    try:
+        index = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        index = None
+    if index is None:
+        raise TypeError(f"{argument} must be an integer, got {value!r}")
+    if not -size <= index < size:
+        raise IndexError(f"{argument} must be from 0 to {size - 1}, or from {-size} to -1 from the end, got {index}")
+    return index % size
+
+
 def check_finite(matrix: np.ndarray, argument: str, names: Sequence[str], first_row: int = 0) -> None:
     """Refuse NaN and infinity.
 
@@ -137,7 +164,10 @@ def check_names(names: Sequence[str], num_features: int, target_name: str) -> No
     if "" in names or not target_name:
         raise ValueError("feature_names and target_name must not be empty, got a name without characters")
     if target_name in names:
-        raise ValueError(f"no feature may have the target's name, got {target_name!r} for both")
+        raise ValueError(
+            f"no feature may have the target's name, got {target_name!r} for both: leave that column out of the "
+            "features, or give another target_name"
+        )
 
 
 def names_given(features, feature_names: Iterable | None) -> tuple[str, ...] | None:
@@ -153,13 +183,59 @@ def names_given(features, feature_names: Iterable | None) -> tuple[str, ...] | N
     Raises:
         TypeError: If they are no sequence of names.
     """
-    if feature_names is None and hasattr(features, "iloc") and hasattr(features, "columns"):
+    if feature_names is None and is_pandas(features) and hasattr(features, "columns"):
         feature_names = features.columns
     if feature_names is None:
         return None
     if isinstance(feature_names, str | bytes) or not isinstance(feature_names, Iterable):
         raise TypeError(f"feature_names must be a sequence of names, one a column, got {feature_names!r}")
     return tuple(name_given(name, "a name in feature_names") for name in feature_names)
+
+
+def target_name_given(target, target_name: str | None) -> str:
+    """Return the target's name that a user gave, explicitly or as a series'; `y` where there is none.
+
+    Args:
+        target: The target as given.
+        target_name: The name as given.
+
+    Returns:
+        String.
+
+    Raises:
+        TypeError: If it is bytes.
+    """
+    if target_name is not None:
+        return name_given(target_name, "target_name")
+    name = getattr(target, "name", None) if is_pandas(target) else None
+    # A number is a position more often than a name, and the columns of the features have them too.
+    return name if isinstance(name, str) and name else "y"
+
+
+def check_one_index(features, target) -> None:
+    """Refuse a frame and a series whose indices name the rows differently: rows are matched by position.
+
+    Args:
+        features: The features as given.
+        target: The target as given.
+
+    Raises:
+        ValueError: If both have an index, and these are not equal.
+    """
+    if not (is_pandas(features) and is_pandas(target)) or features.index.equals(target.index):
+        return
+    for row, (ours, theirs) in enumerate(zip(features.index, target.index, strict=True)):
+        if ours != theirs:
+            raise ValueError(
+                f"features and target must have one index, as rows are matched by position; got {ours!r} and "
+                f"{theirs!r} in row {row} (the first row is 0): give target.loc[features.index] to match rows by "
+                "label, or target.to_numpy() where they are in one order already"
+            )
+
+
+def is_pandas(values) -> bool:
+    """Tell whether something is a pandas frame or series, without importing pandas."""
+    return hasattr(values, "iloc")
 
 
 def name_given(name, argument: str) -> str:
@@ -216,6 +292,10 @@ def _objects(array: np.ndarray, given) -> np.ndarray:
 
 
 def _objects_as_float64(objects, argument, names, first_row) -> np.ndarray:
+    if not objects.ndim and _float(objects.item()) is None:
+        found, kind = objects.item(), type(objects.item()).__name__
+        text = f"{found!r} ({kind})" if isinstance(found, str | bytes | complex) else kind
+        raise TypeError(f"{argument} must be booleans, integers or floats, got {text}")
     rows = objects.reshape(objects.shape[0] if objects.ndim else 1, math.prod(objects.shape[1:]))
     numbers = np.empty(rows.shape)
     for j in range(rows.shape[1]):

@@ -105,26 +105,39 @@ def progress_bar(enabled: bool, description: str, total: int | None = None) -> I
         3
     """
     bar = Bar(description, total)
-    display = _shown_with(bar) if enabled else None
     try:
+        if enabled:
+            _show(bar)
         yield bar
     finally:
-        if display is not None:
-            display.leave(bar)
+        if enabled:
+            _leave(bar)
 
 
-def _shown_with(bar: Bar) -> _Display | None:
-    """Return the display that shows a bar: the one there is, or a new one; None where nobody looks."""
+def _show(bar: Bar) -> None:
+    """Put a bar on the display that there is, or on a new one, where somebody looks."""
     global _display
     with _lock:
         if _display is None:
             screen = _screen()
             if screen is None:
-                return None
+                return
             _display = _Display(screen)
             _display.start()
         _display.bars.append(bar)
-        return _display
+
+
+def _leave(bar: Bar) -> None:
+    """Show a bar no more; without bars the display ends, however far an interrupt let it start."""
+    global _display
+    with _lock:
+        display = _display
+        if display is not None and bar in display.bars:
+            display.bars.remove(bar)
+        if display is None or display.bars:
+            return
+        _display = None
+    display.end()
 
 
 def _screen() -> _Terminal | _Notebook | None:
@@ -145,16 +158,11 @@ class _Display(threading.Thread):
         self.bars: list[Bar] = []
         self._screen, self._left = screen, threading.Event()
 
-    def leave(self, bar: Bar) -> None:
-        """Show a bar no more; with the last one the display ends."""
-        global _display
-        with _lock:
-            self.bars.remove(bar)
-            if self.bars:
-                return
-            _display = None
+    def end(self) -> None:
+        """Take everything away."""
         self._left.set()
-        self.join()
+        if self.is_alive():  # not where an interrupt came before it ran
+            self.join()
 
     def run(self) -> None:
         lines, tasks = _lines(self._screen.console), {}

@@ -225,7 +225,7 @@ class _ModeProblem:
         self._shape = prior.shape(num_features)
         self.spectrum = spectrum or EvidenceSpectrum.of(moments, self.scales, self.loc)
         if prior.kind == "flat":
-            self.spectrum.require_full_rank()
+            self.spectrum.require_full_rank(moments)
         self._root = moments.square_root()
         self._design, self._target = self._root[:, :-1], self._root[:, -1] - self._root[:, :-1] @ self.loc
         self._previous: np.ndarray | None = None

@@ -126,7 +126,7 @@ def run(
                         if program is None:
                             sites = target.constrain(origin + sites["z"] @ whitening.T)
                         values = sites | _stack(statistics, like=statistics[0]["lp"])
-                        record.write({name: of_draws.unsqueeze(0) for name, of_draws in values.items()})
+                        # Before the draws: where another interrupt comes in between, the chain counts in neither.
                         costs.append(
                             {
                                 "warmup_seconds": warmed_up - began,
@@ -136,6 +136,7 @@ def run(
                                 "step_size": kernel.step_size,
                             }
                         )
+                        record.write({name: of_draws.unsqueeze(0) for name, of_draws in values.items()})
     named = joined(records)
     sample_stats = {name: named.pop(name) for name in _STATISTICS}
     chains, draws = sample_stats["lp"].shape

@@ -47,7 +47,8 @@ def checked_lambdas(lambdas: Sequence[float] | np.ndarray | torch.Tensor, kind: 
     """Return strengths as an array `(m,)`, or refuse them with a ValueError."""
     values = as_float64(lambdas, "lambdas")
     if values.ndim != 1 or not values.size:
-        raise ValueError(f"lambdas must be a vector of at least one strength, got shape {values.shape}")
+        hint = f"; give [{float(values):g}]" if values.ndim == 0 else ""
+        raise ValueError(f"lambdas must be a vector of at least one strength, got shape {values.shape}{hint}")
     valid = np.isfinite(values) & ((values >= 0.0) if kind == "l2" else (values > 0.0))
     if not valid.all():
         least = "at least 0" if kind == "l2" else "positive (strength 0 is least squares: kind='l2' has it)"

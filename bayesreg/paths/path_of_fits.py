@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from bayesreg.certificates import Certificate, certify
+from bayesreg.computing.arrays import check_index
 from bayesreg.conventions import prior_for
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
@@ -19,6 +20,7 @@ from bayesreg.paths.centred_design import CentredDesign
 from bayesreg.paths.ridge_path import RidgeFits
 from bayesreg.penalties import Penalty
 from bayesreg.priors import Prior
+from bayesreg.redundant_columns import redundant_columns
 from bayesreg.standardization import Standardization
 from bayesreg.strengths import scale_from_strength
 
@@ -125,6 +127,11 @@ class Path:
             return torch.from_numpy(np.stack(both, axis=1))
         return torch.from_numpy(scales(self.kind, lambdas))
 
+    @cached_property
+    def redundant_columns(self) -> str:
+        """Which columns are constant or linear copies of others, in a sentence; empty where none is."""
+        return redundant_columns(self._design.root[:, :-1], self.feature_names, self.has_intercept)
+
     def penalty(self, index: int) -> Penalty:
         """Return the penalty of a fit, in the units that the path was made in.
 
@@ -140,7 +147,7 @@ class Path:
             >>> br.path(data, "l1", [0.1, 0.01]).penalty(1)
             Penalty(l1=0.01, convention='mean-half-squared')
         """
-        strength = float(self.lambdas[index])
+        strength = float(self.lambdas[check_index(index, "index", len(self.lambdas))])
         return Penalty(l1=strength * self.l1_ratio, l2=strength * (1.0 - self.l1_ratio))
 
     def prior(self, index: int) -> Prior:
@@ -178,7 +185,7 @@ class Path:
             >>> br.path(data, "l1", [0.1, 0.01]).certificate(1).relative_gap < 1e-10
             True
         """
-        path = self.standardized or self
+        path, index = self.standardized or self, check_index(index, "index", len(self.lambdas))
         intercept = None if self.has_intercept else False
         return certify(path.weights[index].numpy(), self.data, self.penalty(index), intercept=intercept)
 
@@ -316,7 +323,7 @@ class Path:
             (torch.Size([442]), True)
         """
         ridge = self._of_ridge("leave_one_out_rows")
-        index = range(len(self.lambdas))[index]
+        index = check_index(index, "index", len(self.lambdas))
         residuals, freedom = ridge.leave_one_out_rows(self._rows(), self._design, index)
         return torch.from_numpy(residuals), torch.from_numpy(freedom)
 

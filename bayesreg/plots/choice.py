@@ -19,6 +19,7 @@ from bayesreg.plots.parts import (
     TRAIN,
     as_vector,
     axes_or_new,
+    check_result,
     describe,
     label_ends,
     logarithmic_if_wide,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _LOWEST_EVIDENCE = -20.0
 _COLORS = {"train": TRAIN, "test": TEST}
 _CIRCLE = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": FIT, "linestyle": "none"}
+_CHOICE_OR_PATH = "a LambdaChoice or a Path, which br.choose_lambda and br.path return"
 _ROW = 15.0  # points from one interval of lambda to the next
 
 
@@ -71,6 +73,7 @@ def plot_losses(
         >>> plt.close(ax.figure)
     """
     path, choices = getattr(result, "path", result), getattr(result, "choices", ())
+    check_result(path, "result", _CHOICE_OR_PATH, "lambdas", "losses", "kind")
     test = getattr(result, "test", None) if test is None else test
     curves = {"train": path.losses.numpy()} | ({} if test is None else {"test": path.loss(test).numpy()})
     axis = LambdaAxis.of(path.lambdas.numpy())
@@ -152,6 +155,8 @@ def plot_cross_validation(found: CrossValidation | LeaveOneOut | LambdaChoice, a
         ['one standard error, λ = 0.0775', 'minimum, λ = 0.0135', '10 folds', 'smallest + s.e.']
         >>> plt.close(ax.figure)
     """
+    wanted = "a CrossValidation, a LeaveOneOut or a LambdaChoice, as br.choose_lambda returns"
+    check_result(found, "found", wanted, *(("choices",) if hasattr(found, "choices") else ("lambdas", "best")))
     folds, single = _held_out_curves(found)
     axis = LambdaAxis.of((folds or single).lambdas.numpy())
     ax = axes_or_new(ax, (6.5, 4.0))
@@ -218,6 +223,7 @@ def plot_evidence(result: LambdaChoice | Path, ax: Axes | None = None) -> Axes:
         methods = ", ".join(choice.method for choice in result.choices)
         raise ValueError(f"result must be a choice by 'evidence', or a path, got a choice by {methods}")
     if frame is None:
+        check_result(result, "result", _CHOICE_OR_PATH, "lambdas", "kind")
         lambdas, values, error = result.lambdas.numpy(), result.log_evidence.numpy(), np.zeros(len(result.lambdas))
     else:
         lambdas, values = (frame[name].to_numpy(dtype=float) for name in ("lambda", "log_evidence"))

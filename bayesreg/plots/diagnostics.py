@@ -12,7 +12,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bayesreg.data import RegressionData
-from bayesreg.plots.parts import FIT, GREY, INCHES_PER_CHARACTER, OKABE_ITO, SHORT_NAME, as_drawn, weight_unit
+from bayesreg.plots.parts import (
+    FIT,
+    GREY,
+    INCHES_PER_CHARACTER,
+    OKABE_ITO,
+    SHORT_NAME,
+    as_drawn,
+    check_result,
+    weight_unit,
+)
 from bayesreg.posteriors.tree import flat_name
 
 if TYPE_CHECKING:
@@ -54,6 +63,7 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
     """
     from bayesreg.posteriors.arviz_interface import az
 
+    check_result(posterior, "posterior", "a Posterior, which br.sample returns", "draws", "data", "to_datatree")
     has_rows = isinstance(posterior.data, RegressionData)
     tree = posterior.to_datatree(pointwise_draws=4 * PREDICTIVE_DRAWS if has_rows else 0)
     enough_draws = posterior.num_draws >= FEWEST_DRAWS

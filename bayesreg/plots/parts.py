@@ -46,6 +46,7 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """Return the axes given, or those of a new figure of a size in inches, without the frame's top and right."""
     if ax is None:
         _, ax = plt.subplots(figsize=size, layout="constrained")
+    check_result(ax, "ax", "the Axes of a matplotlib figure, or None", "spines")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -257,6 +258,22 @@ def weight_unit(data: Any, transform: Any) -> str:
     (target,) = as_drawn([data.target_name], SHORT_NAME)
     unit = f"{target} per unit" if transform is None else f"sd of {target} per sd"
     return f" ({unit} of the feature)"
+
+
+def check_result(value: Any, argument: str, wanted: str, *attributes: str) -> None:
+    """Refuse what is not the result that a picture is of.
+
+    Args:
+        value: What was given.
+        argument: What the error calls it.
+        wanted: What it must be.
+        *attributes: What the picture needs of it.
+
+    Raises:
+        TypeError: It lacks one of them.
+    """
+    if not all(hasattr(value, name) for name in attributes):
+        raise TypeError(f"{argument} must be {wanted}, got {type(value).__name__}")
 
 
 def check_same_units(first: Any, second: Any, argument: str) -> None:

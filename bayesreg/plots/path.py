@@ -14,6 +14,7 @@ from bayesreg.plots.parts import (
     SHORT_NAME,
     as_drawn,
     axes_or_new,
+    check_result,
     describe,
     label_ends,
     weight_unit,
@@ -66,6 +67,10 @@ def plot_path(
         ('λ (weaker penalties to the right)', 10)
         >>> plt.close(ax.figure)
     """
+    check_result(path, "path", "a Path, which br.path returns", "lambdas", "weights", "kind")
+    if posterior is not None:
+        wanted = "a PosteriorPath, which br.posterior_path returns, or None"
+        check_result(posterior, "posterior", wanted, "kind", "interval", "feature_names")
     axis = LambdaAxis.of(path.lambdas.numpy())
     weights, features = path.weights.numpy()[axis.order], path.feature_names
     if posterior is not None and (posterior.kind, posterior.feature_names) != (path.kind, path.feature_names):

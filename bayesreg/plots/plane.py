@@ -18,6 +18,7 @@ from bayesreg.plots.parts import (
     as_drawn,
     as_vector,
     axes_or_new,
+    check_result,
     check_same_units,
     describe,
     legend_above,
@@ -78,6 +79,8 @@ def plot_weight_plane(
     moments = as_moments(data)
     if moments.num_features != 2:
         raise ValueError(f"data must have two features, got {moments.num_features}")
+    check_result(penalty, "penalty", "a Penalty, such as br.L2(0.1)", "kind", "strength")
+    check_result(trajectories, "trajectories", "a list of ways, each a list of weights or of runs", "__iter__")
     if penalty.kind == "none":
         raise ValueError("penalty must have a strength above 0, got none")
     check_same_units(data, map_estimate, "map_estimate")

@@ -20,6 +20,7 @@ from bayesreg.plots.parts import (
     as_drawn,
     as_vector,
     axes_or_new,
+    check_result,
     check_same_units,
     describe,
     label_points,
@@ -88,6 +89,7 @@ def plot_posterior_intervals(
     from bayesreg.posteriors.summary import check_interval, interval_bounds
 
     check_interval(interval, kind)
+    check_result(posterior, "posterior", "a Posterior, which br.sample returns", "draws", "data")
     features = posterior.data.feature_names
     weights = posterior.draws["weights"].numpy().reshape(-1, len(features))
     mean = weights.mean(axis=0)

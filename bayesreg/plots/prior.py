@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.transforms import ScaledTranslation
 
-from bayesreg.plots.parts import MAP, PROBABILITY, axes_or_new, describe, width_of, wrapped
+from bayesreg.plots.parts import MAP, PROBABILITY, axes_or_new, check_result, describe, width_of, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +64,7 @@ def plot_prior_and_penalty(
 
     from bayesreg.conventions import penalty_for
 
+    check_result(prior, "prior", "a GaussianPrior, LaplacePrior or ElasticNetPrior", "kind")
     scales = {letter: getattr(prior, name) for letter, name in _SCALES.get(prior.kind, {}).items()}
     if not scales or prior.scale_is_learned or any(np.size(value) != 1 for value in (*scales.values(), prior.loc)):
         raise ValueError(

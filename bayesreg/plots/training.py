@@ -16,6 +16,7 @@ from bayesreg.plots.parts import (
     TEST,
     TRAIN,
     axes_or_new,
+    check_result,
     describe,
     label_ends,
     logarithmic,
@@ -55,6 +56,7 @@ def plot_training(run: TrainingRun, ax: Axes | None = None) -> Axes:
         ('mean of (y − ŷ)²/2', ['train', 'train + penalty', 'test', 'test + penalty'])
         >>> plt.close(ax.figure)
     """
+    check_result(run, "run", "a TrainingRun, which br.train returns", "history", "penalty")
     history, penalty = run.history, run.penalty
     ax = axes_or_new(ax, (6.5, 4.0))
     shown = []
@@ -140,6 +142,9 @@ def _runs_by_strength(training: TrainingPath | Sequence[TrainingRun]) -> list[li
     """Return the runs of each strength, all of one convention."""
     if hasattr(training, "seeds"):
         return [[training.run(k, s) for s in range(len(training.seeds))] for k in range(len(training.lambdas))]
+    check_result(training, "training", "a TrainingPath, or a list of runs of br.train", "__iter__")
+    for run in training:
+        check_result(run, "training", "a TrainingPath, or a list of runs of br.train", "history", "standardized")
     runs = [run.standardized or run for run in training]  # the history is that of the problem that was trained
     conventions = {run.penalty.convention for run in runs}
     if len(conventions) != 1:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bayesreg.computing.arrays import as_float64, check_finite
+from bayesreg.computing.arrays import as_float64, check_finite, check_whole_number
 from bayesreg.computing.threads import one_thread
+from bayesreg.moments import Moments
 
 
 def checked_features(features: Any, names: tuple[str, ...]) -> np.ndarray:
@@ -30,8 +31,13 @@ def checked_features(features: Any, names: tuple[str, ...]) -> np.ndarray:
         ``(rows, d)``.
 
     Raises:
+        TypeError: They are data, or not numbers.
         ValueError: Another number of columns, or other column names.
     """
+    if hasattr(features, "feature_names"):
+        kind, kept = type(features).__name__, " (which keep sums and no rows)" if isinstance(features, Moments) else ""
+        give = "data.features of a RegressionData" if kept else "data.features"
+        raise TypeError(f"features must be a matrix of numbers or a DataFrame, got {kind}{kept}: give {give}")
     columns = getattr(features, "columns", None)
     found = names if columns is None else tuple(str(name) for name in columns)
     if sorted(found) != sorted(names):
@@ -42,7 +48,8 @@ def checked_features(features: Any, names: tuple[str, ...]) -> np.ndarray:
         )
     values = as_float64(features, "features", found)
     if values.ndim != 2 or values.shape[1] != len(names):
-        raise ValueError(f"features must have shape (rows, {len(names)}), got {values.shape}")
+        hint = "; of one row give [features]" if values.shape == (len(names),) else ""
+        raise ValueError(f"features must have shape (rows, {len(names)}), got {values.shape}{hint}")
     check_finite(values, "features", found)
     return values if found == names else values[:, [found.index(name) for name in names]]
 
@@ -86,8 +93,14 @@ def new_targets(
 
     Returns:
         ``(chain, draw, n)``.
+
+    Raises:
+        TypeError: The seed is no integer.
+        ValueError: It is negative.
     """
-    values = np.random.default_rng(seed).standard_normal((*noise_scale.shape, len(features)))
+    values = np.random.default_rng(check_whole_number(seed, "seed", 0)).standard_normal(
+        (*noise_scale.shape, len(features))
+    )
     values *= noise_scale.numpy()[..., None]
     values += _means(draws, features)
     return values

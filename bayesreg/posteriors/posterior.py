@@ -132,9 +132,9 @@ class Posterior:
     def __repr__(self) -> str:
         widths = {name: f" ({values.shape[-1]})" if values.ndim == 3 else "" for name, values in self.draws.items()}
         chains = f"{self.num_chains} chain{'s' if self.num_chains > 1 else ''} x {self.num_draws:,} draws"
+        columns = f"; {self.details['redundant_columns']}" if "redundant_columns" in self.details else ""
         units = "the units of the data given" if self.standardized is None else "original units"
-        names = ", ".join(name + width for name, width in widths.items())
-        return f"Posterior({names}: {chains} by {self.method}; in {units})"
+        return f"Posterior({', '.join(map(''.join, widths.items()))}: {chains} by {self.method}; in {units}{columns})"
 
     def summary(self, interval: float = 0.9, kind: str = "eti") -> pd.DataFrame:
         """Summarise each scalar quantity in a row, in full digits.
@@ -181,8 +181,8 @@ class Posterior:
             A tensor ``(chain, draw, rows)``, in the same units.
 
         Raises:
-            TypeError: A column that is not of numbers.
-            ValueError: Another number of columns, other column names, or a number that is not finite.
+            TypeError: A column that is not of numbers, or a seed that is no integer.
+            ValueError: Another number of columns, other column names, or a number that is not finite or out of range.
 
         Example:
             >>> import bayesreg as br
@@ -241,8 +241,8 @@ class Posterior:
         Example:
             >>> import bayesreg as br
             >>> data = br.load_diabetes().standardized()
-            >>> posterior = br.sample(br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7), data)
-            >>> posterior = posterior.original_units()
+            >>> model = br.LinearRegression(br.GaussianPrior(0.5), noise_scale=0.7)
+            >>> posterior = br.sample(model, data).original_units()
             >>> posterior
             Posterior(weights (10), intercept: 4 chains x 1,000 draws by exact; in original units)
             >>> round(float(posterior.draws["intercept"].mean()))

@@ -59,6 +59,7 @@ def _page(
         "command": manifest["command"],
         "name": manifest.get("name", folder.name),
         "subject": subject + f"target {data['target']}",
+        "columns": manifest.get("redundant_columns") or manifest.get("engine", {}).get("redundant_columns", ""),
         "manifest": _manifest_rows(manifest),
         "explorer": explorer,
         "convention": convention,

@@ -98,7 +98,8 @@ def study_choice(
         The `ChoiceStudy`.
 
     Raises:
-        TypeError: If `simulate` does not return two `RegressionData`, or an argument is of another type.
+        TypeError: If `simulate` is no function or does not return two `RegressionData`, or an argument is of another
+            type.
         ValueError: If an argument is out of range.
 
     Example:
@@ -107,6 +108,8 @@ def study_choice(
         >>> study.table.shape, bool((study.table["excess"] >= 0).all())
         ((10, 7), True)
     """
+    if not callable(simulate):
+        raise TypeError(f"simulate must be a function of a seed, got {simulate!r}")
     replications = check_whole_number(replications, "replications", 1)
     seed = check_whole_number(seed, "seed", 0)
     lambdas = None if lambdas is None else positive_lambdas(lambdas)

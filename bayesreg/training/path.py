@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bayesreg.computing.arrays import as_float64, read_only
+from bayesreg.computing.arrays import as_float64, check_index, read_only
 from bayesreg.computing.devices import resolve_device
 from bayesreg.computing.progress import progress_bar
 from bayesreg.data import RegressionData, require_rows
@@ -117,7 +117,8 @@ class TrainingPath:
             >>> br.train_path(rows, [0.0, 3.0], epochs=5).penalty(1)
             Penalty(l2=3.0, convention='mean-half-squared')
         """
-        return _KINDS[self.kind](float(self.lambdas[lambda_index]), self.convention)
+        index = check_index(lambda_index, "lambda_index", len(self.lambdas))
+        return _KINDS[self.kind](float(self.lambdas[index]), self.convention)
 
     def run(self, lambda_index: int, seed_index: int = 0) -> TrainingRun:
         """Return one of the runs, as `train` would have made it.
@@ -136,6 +137,8 @@ class TrainingPath:
             >>> run.penalty, run.settings.seed, len(run.history)
             (Penalty(l2=3.0, convention='mean-half-squared'), 0, 6)
         """
+        lambda_index = check_index(lambda_index, "lambda_index", len(self.lambdas))
+        seed_index = check_index(seed_index, "seed_index", len(self.seeds))
         here = (lambda_index, seed_index)
         history = {name: values[:, *here] for name, values in self.history.items()}
         return TrainingRun(
