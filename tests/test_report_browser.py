@@ -75,10 +75,15 @@ def assert_shows(page, name, value):
     assert abs(found - value) <= half, (name, found, value)
 
 
+def chosen(page):
+    """The position, among the strengths in ascending order, of the one that the slider is at."""
+    return page.evaluate("(() => { const one = document.getElementById('lambda'); return one.max - one.value; })()")
+
+
 def move_to(page, index):
-    """Move the slider to a position by its value, as a pointer does."""
+    """Move the slider to a strength, by its position in ascending order, as a pointer does."""
     page.evaluate(
-        "index => { const one = document.getElementById('lambda'); one.value = index;"
+        "index => { const one = document.getElementById('lambda'); one.value = one.max - index;"
         " one.dispatchEvent(new Event('input', {bubbles: true})); }",
         index,
     )
@@ -133,11 +138,17 @@ def test_the_slider_moves_everything_together_by_keyboard_and_by_value(opened, r
     axis = json.loads((report.parent / "explorer.json").read_text())["axes"]["l2"]
     evidence = br.path(data, "l2", axis["lambdas"], noise_scale=NOISE).log_evidence
     page.focus("#lambda")
-    before = int(page.input_value("#lambda"))
+    before = chosen(page)
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert int(page.input_value("#lambda")) == before + 2
+    assert chosen(page) == before - 2
+    assert_shows(page, "show-lambda", axis["lambdas"][before - 2])
+    page.keyboard.press("ArrowLeft")
+    assert_shows(page, "show-lambda", axis["lambdas"][before - 1])
     page.keyboard.press("Home")
+    assert_shows(page, "show-lambda", axis["lambdas"][-1])
+    page.keyboard.press("End")
+    assert_shows(page, "show-lambda", axis["lambdas"][0])
     for index in (0, 30, len(axis["lambdas"]) - 1):
         move_to(page, index)
         strength = axis["lambdas"][index]
@@ -157,6 +168,56 @@ def test_the_slider_moves_everything_together_by_keyboard_and_by_value(opened, r
         assert page.text_content("#show-lambda") in said and page.text_content("#show-scale") in said
 
 
+@pytest.mark.parametrize("kind", ["l2", "l1"])
+def test_every_axis_of_lambda_runs_from_strong_on_the_left_to_weak_on_the_right(opened, report, kind):
+    page = opened(report)
+    page.select_option("#prior", kind)
+    page.focus("#lambda")
+    page.keyboard.press("ArrowRight")
+    places, strengths = [], []
+    for index in (0, 8, 16):
+        move_to(page, index)
+        strengths.append(shown(page, "show-lambda")[0])
+        places.append(page.evaluate("Number(document.getElementById('lambda').value)"))
+        for chart in ("path-chart", "losses", "evidence"):
+            # Where the chart draws its line, and where on the screen that is.
+            page.wait_for_function(
+                "([id, x]) => Math.abs(document.getElementById(id).layout.shapes.at(-1).x0 / x - 1) < 0.01",
+                arg=[chart, strengths[-1]],
+            )
+            first, last = page.evaluate(f"document.getElementById('{chart}').layout.xaxis.range")
+            assert first > last, chart
+            across = (first - np.log10(strengths[-1])) / (first - last)
+            along = places[-1] / page.evaluate("Number(document.getElementById('lambda').max)")
+            assert across == pytest.approx(along, abs=0.06), chart  # the run's own strength is a stop of the slider too
+    assert np.all(np.diff(strengths) > 0) and np.all(np.diff(places) < 0)
+    left, right = page.locator(".ends span").all_inner_texts()
+    assert left.startswith("strong penalty, narrow") and right.startswith("weak penalty, wide")
+
+
+def test_clicking_a_chart_moves_to_the_strength_there(opened, report):
+    page = opened(report)
+    box = page.locator("#losses .plot-container .xy .plot, #losses .nsewdrag").last.bounding_box()
+    lefts = []
+    for share in (0.2, 0.8):
+        page.locator("#losses").scroll_into_view_if_needed()
+        box = page.locator("#losses .nsewdrag").bounding_box()
+        before = page.input_value("#lambda")
+        across = box["x"] + share * box["width"]
+        height = page.evaluate(
+            "share => { const div = document.getElementById('losses'), { xaxis, yaxis } = div._fullLayout;"
+            " const { x, y } = div.data.at(-1), wanted = xaxis.range[0] + share * (xaxis.range[1] - xaxis.range[0]);"
+            " const near = x.map((one) => Math.abs(Math.log10(one) - wanted));"
+            " return yaxis.l2p(y[near.indexOf(Math.min(...near))]); }",
+            share,
+        )
+        page.mouse.move(across, box["y"] + height)
+        page.mouse.click(across, box["y"] + height)
+        page.wait_for_function("before => document.getElementById('lambda').value !== before", arg=before)
+        lefts.append(int(page.input_value("#lambda")))
+    assert lefts == pytest.approx([0.2 * 41, 0.8 * 41], abs=2)
+
+
 def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
     page, data = opened(report), br.load_diabetes().standardized()
     document = json.loads((report.parent / "explorer.json").read_text())
@@ -164,7 +225,7 @@ def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
     axis = document["axes"]["l1"]
     # At the scale nearest to the one that was shown.
     index = int(np.abs(np.log(np.array(axis["prior_scales"]) / SCALE)).argmin())
-    assert int(page.input_value("#lambda")) == index
+    assert chosen(page) == index
     ends = br.path(data, "l1").lambdas[[0, -1]]
     strengths = np.geomspace(*ends, len(axis["lambdas"]))[::-1].copy()
     posterior = br.posterior_path(
@@ -190,12 +251,12 @@ def test_lambda_is_said_in_other_words_and_the_buttons_lead_to_the_best(opened, 
     axis = json.loads((report.parent / "explorer.json").read_text())["axes"]["l2"]
     page.get_by_role("button", name="largest evidence").click()
     index = int(np.argmax(axis["log_evidence"]))
-    assert int(page.input_value("#lambda")) == index and page.text_content("#show-evidence") == "0"
+    assert chosen(page) == index and page.text_content("#show-evidence") == "0"
     for convention, factor in (("sklearn-ridge", 442), ("torch-mse-mean", 2), ("mean-half-squared", 1)):
         page.select_option("#convention", convention)
         assert_shows(page, "show-lambda", factor * axis["lambdas"][index])
     page.get_by_role("button", name="smallest held-out loss").click()
-    assert int(page.input_value("#lambda")) == int(np.argmin(axis["held_out"]["loss"]))
+    assert chosen(page) == int(np.argmin(axis["held_out"]["loss"]))
     page.get_by_role("button", name="this run").click()
     assert_shows(page, "show-scale", SCALE)
     assert "sklearn-lasso" not in page.inner_text("#convention")

@@ -24,8 +24,9 @@ const Charts = (() => {
     fixedrange: true, automargin: true, ticks: "", ...more,
   });
 
+  // The largest strength is on the left, as in the package's figures.
   const strength = (title) =>
-    axis({ type: "log", title: { text: title, font: { size: 12 } }, tickformat: "~g", dtick: 1 });
+    axis({ type: "log", autorange: "reversed", title: { text: title, font: { size: 12 } }, tickformat: "~g", dtick: 1 });
 
   const layout = (more) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, dragmode: false,

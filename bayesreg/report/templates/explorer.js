@@ -16,7 +16,9 @@
   }
 
   const axis = () => data.axes[at("prior").value];
-  const step = () => Number(at("lambda").value);
+  // The strengths ascend; the slider, as all axes of lambda, has the largest on its left.
+  const indexAt = (place, one) => one.lambdas.length - 1 - place;
+  const step = (one) => indexAt(Number(at("lambda").value), one);
   const factor = () => data.conventions.find((row) => row.name === at("convention").value)[at("prior").value];
   const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
 
@@ -54,7 +56,7 @@
   };
 
   const view = () => {
-    const kind = at("prior").value, one = axis(), index = step(), times = factor();
+    const kind = at("prior").value, one = axis(), index = step(one), times = factor();
     const posterior = one.posterior && {
       mean: one.posterior.mean[index], lower: one.posterior.lower[index], upper: one.posterior.upper[index],
       sd: one.posterior.sd[index],
@@ -142,7 +144,7 @@
   };
 
   const goTo = (index) => {
-    at("lambda").value = index;
+    at("lambda").value = indexAt(index, axis());
     draw();
   };
 
@@ -182,8 +184,8 @@
   };
 
   at("prior").addEventListener("change", () => {
-    const other = at("prior").value === "l2" ? "l1" : "l2";
-    prior(nearestScale(axis(), data.axes[other].prior_scales[step()]));
+    const other = data.axes[at("prior").value === "l2" ? "l1" : "l2"];
+    prior(nearestScale(axis(), other.prior_scales[step(other)]));
   });
   at("lambda").addEventListener("input", draw);
   at("convention").addEventListener("change", draw);
