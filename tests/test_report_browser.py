@@ -252,6 +252,9 @@ def test_lambda_is_said_in_other_words_and_the_buttons_lead_to_the_best(opened, 
     for convention, factor in (("sklearn-ridge", 442), ("torch-mse-mean", 2), ("mean-half-squared", 1)):
         page.select_option("#convention", convention)
         assert_shows(page, "show-lambda", factor * axis["lambdas"][index])
+    page.select_option("#convention", "torch-mse-sum")
+    said = page.text_content("#show-convention")
+    assert said.startswith("in torch-mse-sum: RSS + K wd |w|^2/2 + K l1 |w|_1; K = 1 optimizer step an epoch")
     page.get_by_role("button", name="smallest held-out loss").click()
     assert chosen(page) == int(np.argmin(axis["held_out"]["loss"]))
     page.get_by_role("button", name="this run").click()

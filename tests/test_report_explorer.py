@@ -97,6 +97,35 @@ def test_the_conventions_are_the_dictionary(diabetes):
             assert 0.01 * row[kind] == pytest.approx(getattr(converted, kind), rel=1e-12), name
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("torch-mse-sum", "l2", "K = 1 optimizer step an epoch, the full batch (with K steps lambda is divided by K)"),
+        ("mean-half-squared", "l1", "n = 442 rows"),
+        ("park-casella", "l1", "s = 0.7, the noise scale"),
+        ("sklearn-bayesian-ridge", "l2", "s = 0.7, the noise scale"),
+        ("glmnet", "l2", "n = 442 rows; s_y = 1; alpha = 0"),
+        ("sklearn-elasticnet", "l1", "n = 442 rows; l1_ratio = 1"),
+        ("celer", "l1", "n = 442 rows; each of weights_j = 1"),
+        ("laplace-torch", "l2", "s = 0.7, the noise scale; prior_mean = 0"),
+        ("sklearn-ridge", "l2", ""),
+    ],
+)
+def test_each_symbol_of_an_objective_has_its_value(diabetes, name, kind, words):
+    _, document = diabetes
+    (row,) = [row for row in document["conventions"] if row["name"] == name]
+    assert row["symbols"][kind] == words
+    assert set(row["symbols"]) == {"l2", "l1"} & set(row)
+
+
+def test_with_steps_an_epoch_lambda_is_divided_by_them(diabetes):
+    _, document = diabetes
+    (row,) = [row for row in document["conventions"] if row["name"] == "torch-mse-sum"]
+    for kind, penalty in (("l2", br.L2(0.01)), ("l1", br.L1(0.01))):
+        five = penalty.to("torch-mse-sum", num_rows=442, steps_per_epoch=5)
+        assert getattr(five, kind) == pytest.approx(0.01 * row[kind] / 5, rel=1e-12)
+
+
 def test_test_rows_take_the_place_of_folds():
     train, test = br.load_diabetes().standardized().split(seed=1)
     document = explore(train, 0.7, test=test)

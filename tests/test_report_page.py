@@ -12,6 +12,7 @@ from commands import assert_refused, call, call_json
 
 import bayesreg as br
 from bayesreg.report import page
+from bayesreg.report.conventions import check_convention
 from bayesreg.report.render import safe_json
 
 EVIL = "</script><b>bold</b>"
@@ -209,6 +210,60 @@ def test_report_refuses_what_is_no_run(runs, tmp_path):
     del manifest["largest_relative_gap"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert_refused(call("report", folder), "has no 'largest_relative_gap'", "run the command again")
+
+
+@pytest.mark.parametrize(
+    ("command", "convention", "words"),
+    [
+        ("run", "sklearn-ridge", ["an L1 penalty", "a Laplace prior", "no L1 penalty", "sklearn-lasso"]),
+        ("compare", "Keras-L2", ["an L1 penalty", "got 'keras-l2'", "keras-l1"]),
+        ("path", "sklearn-lasso", ["an L2 penalty", "a Gaussian prior", "sklearn-ridge"]),
+        ("choose", "laplace-torch", ["an L1 penalty", "glmnet"]),
+    ],
+)
+def test_a_convention_without_such_a_penalty_is_refused_and_nothing_written(runs, command, convention, words, tmp_path):
+    folder = copy_of(runs[command], tmp_path / "one")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    result = call("report", folder, "--convention", convention)
+    assert_refused(result, "convention must be one with", *words)
+    assert convention.lower() not in result.stderr.split("accepted:")[1]
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("command", "convention"), [("run", "keras-l1"), ("path", "sklearn-ridge")])
+def test_a_convention_with_such_a_penalty_is_the_one_of_the_page(runs, command, convention, tmp_path):
+    folder = copy_of(runs[command], tmp_path / "one")
+    assert call("report", folder, "--convention", convention).exit_code == 0
+    document = json.loads(next(text for text in read(folder).scripts if text.startswith('{"explorer"')))
+    assert document["convention"] == convention
+    assert command == "path" or f"in {convention}, at noise" in read(folder).text
+
+
+def test_a_convention_whose_factor_is_not_known_is_refused(runs, tmp_path):
+    folder = copy_of(runs["path"], tmp_path / "one")
+    (folder / "explorer.json").write_text(json.dumps({"axes": {}, "notes": ["There is no explorer: for a reason."]}))
+    assert call("report", folder, "--convention", "mean-half-squared").exit_code == 0
+    refused = call("report", folder, "--convention", "sklearn-ridge")
+    assert_refused(refused, "convention must be 'mean-half-squared'", "got 'sklearn-ridge'", "for a reason")
+
+
+@pytest.mark.parametrize(
+    ("prior", "convention", "accepted"),
+    [("elasticnet", "sklearn-ridge", "sklearn-elasticnet"), ("elasticnet", "celer", "glmnet"), ("flat", "celer", None)],
+)
+def test_an_elastic_net_needs_both_penalties_and_a_flat_prior_none(prior, convention, accepted):
+    manifest = {"command": "run", "model": {"prior": {"kind": prior}}}
+    if accepted is None:
+        check_convention(convention, manifest)
+    else:
+        with pytest.raises(ValueError, match=f"an L2 and an L1 penalty.* got '{convention}'.*accepted: .*{accepted}"):
+            check_convention(convention, manifest)
+
+
+def test_a_demo_has_both_priors():
+    with pytest.raises(ValueError, match="this demo has both; got 'sklearn-ridge'"):
+        check_convention("sklearn-ridge", {"command": "demo"})
+    check_convention("glmnet", {"command": "demo"})
 
 
 def test_a_report_that_cannot_be_made_costs_nothing_else(table, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from bayesreg.engines import ENGINES
 from bayesreg.objectives import CANONICAL
 from bayesreg.paths.lasso_path import LARGEST_GAP
 from bayesreg.report import sentences
+from bayesreg.report.conventions import check_convention, check_factors
 from bayesreg.report.explorer import Mark, explore
 from bayesreg.report.folder import COMMANDS, EXPLORER, read_data, read_json, read_posterior, read_table
 from bayesreg.report.from_posterior import PosteriorPart, posterior_part
@@ -38,14 +39,19 @@ def page_of(
         What the template shows.
 
     Raises:
-        ValueError: The folder lacks what the page is made of.
+        ValueError: The folder lacks what the page is made of, or lambda cannot be said in that convention.
     """
     command = manifest.get("command")
     if command not in COMMANDS:
         raise ValueError(f"{str(folder)!r} is of the command {command!r}; there are reports of {', '.join(COMMANDS)}")
     make = {"run": _of_run, "demo": _of_demo, "compare": _of_compare, "path": _of_path, "choose": _of_path}[command]
     try:
-        return make(folder, manifest, convention, rows)
+        if convention is not None:
+            check_convention(convention, manifest)
+        page = make(folder, manifest, convention, rows)
+        if convention is not None:
+            check_factors(convention, manifest, page["explorer"])
+        return page
     except KeyError as error:
         raise ValueError(f"the manifest of {str(folder)!r} has no {error}: run the command again") from error
 

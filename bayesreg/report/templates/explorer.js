@@ -19,7 +19,8 @@
   // The strengths ascend; the slider, as all axes of lambda, has the largest on its left.
   const indexAt = (place, one) => one.lambdas.length - 1 - place;
   const step = (one) => indexAt(Number(at("lambda").value), one);
-  const factor = () => data.conventions.find((row) => row.name === at("convention").value)[at("prior").value];
+  const convention = () => data.conventions.find((row) => row.name === at("convention").value);
+  const factor = () => convention()[at("prior").value];
   const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
 
   const argmin = (values) => values.indexOf(Math.min(...values));
@@ -70,11 +71,14 @@
     };
   };
 
+  // What the symbols of the objective are; a run of an older version has not stored it.
+  const symbols = () => (convention().symbols ? [convention().symbols[at("prior").value]].filter(Boolean) : []);
+
   const show = (now) => {
     const one = now.axis, index = now.index, gaussian = now.kind === "l2", held = one.held_out;
     const scale = one.prior_scales[index];
     at("show-lambda").textContent = number(now.strengths[index]);
-    at("show-convention").textContent = `in ${at("convention").value}: ${data.conventions.find((row) => row.name === at("convention").value).objective}`;
+    at("show-convention").textContent = [`in ${convention().name}: ${convention().objective}`, ...symbols()].join("; ");
     at("scale-name").textContent = gaussian ? "prior scale t" : "prior scale b";
     at("show-scale").textContent = number(scale);
     at("scale-means").textContent = gaussian ? "standard deviation of a weight" : "mean absolute value of a weight";
