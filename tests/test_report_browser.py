@@ -1,6 +1,7 @@
 """The report in a browser: its controls are moved, and what is then shown is held to the public functions."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -91,7 +92,7 @@ def move_to(page, index):
 
 def words(page):
     """The sentence below the density: MAP, mean, lower and upper end."""
-    text = page.text_content("#density-words").replace("−", "-").rstrip(".")
+    text = page.text_content("#density-words").replace("−", "-").split(". ")[0]
     name, _, rest = text.partition(": ")
     parts = rest.replace("MAP ", "").replace("posterior mean ", "").replace("90% interval ", "").replace(" to ", ", ")
     return name, [number(part) for part in parts.split(", ")]
@@ -235,8 +236,15 @@ def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
         assert_shows(page, "show-scale", float(fits.prior_scales[place]))
         assert page.text_content("#show-nonzero") == f"{int(fits.num_nonzero[place])} of 10"
         page.select_option("#feature", label="s5")
+        said = page.text_content("#density-words").split("standard error of ")[1]
+        errors = [float(value[place, 8]) for value in (posterior.mcse_mean, posterior.mcse_lower, posterior.mcse_upper)]
+        assert re.findall(r"[\d.e−]*\d", said) == [f"{error:.2g}".replace("-", "−") for error in errors]
         found = (fits.weights, posterior.mean, posterior.lower, posterior.upper)
         assert_words(page, "s5", *(float(values[place, 8]) for values in found))
+    page.select_option("#prior", "l2")
+    assert page.text_content("#density-words").endswith("exact: nothing is drawn.")
+    page.select_option("#prior", "l1")
+    move_to(page, len(axis["lambdas"]) - 1)
     page.wait_for_function("() => document.getElementById('coefficients').data[1].x.every(x => x === 0)")
     np.testing.assert_allclose(drawn(page, "density", 1, "x")[[0, -1]], posterior.density_at[-1, 8][[0, -1]], rtol=1e-5)
     heights = posterior.density[-1, 8]

@@ -194,6 +194,9 @@ def _axis(
     axis["posterior"] = {
         name: _numbers(getattr(posterior, name)[:, shown]) for name in ("mean", "sd", "lower", "upper")
     }
+    if posterior.mcse_mean is not None:
+        for name in ("mcse_mean", "mcse_lower", "mcse_upper"):
+            axis["posterior"][name] = _numbers(getattr(posterior, name)[:, shown], 3)
     if posterior.density is not None:
         axis["posterior"]["density"] = _numbers(posterior.density[:, shown], 4)
         axis["posterior"]["density_range"] = _numbers(posterior.density_at[:, shown][..., [0, -1]])

@@ -58,10 +58,9 @@
 
   const view = () => {
     const kind = at("prior").value, one = axis(), index = step(one), times = factor();
-    const posterior = one.posterior && {
-      mean: one.posterior.mean[index], lower: one.posterior.lower[index], upper: one.posterior.upper[index],
-      sd: one.posterior.sd[index],
-    };
+    const names = ["mean", "sd", "lower", "upper", "mcse_mean", "mcse_lower", "mcse_upper"];
+    const posterior = one.posterior && Object.fromEntries(
+      names.filter((name) => name in one.posterior).map((name) => [name, one.posterior[name][index]]));
     const strengths = one.lambdas.map((value) => value * times);
     return {
       kind, index, axis: one, strengths, posterior, map: one.map[index], features: data.features, range: ranges[kind],
@@ -69,6 +68,14 @@
       density: densityOf(one, kind, index, Number(at("feature").value)), axisTitle: `lambda (${at("convention").value})`,
       lines: () => [...one.marks.map((mark) => Charts.upright(strengths[mark.index], "muted", "dot")), Charts.upright(strengths[index], "vermillion")],
     };
+  };
+
+  // How well mean and interval are known, where they come from draws.
+  const errors = (now) => {
+    if (!now.posterior) return [];
+    if (!now.posterior.mcse_mean) return now.kind === "l2" ? ["All of it is exact: nothing is drawn."] : [];
+    const of = (name) => number(now.posterior[name][now.feature], 2);
+    return [`From draws, with a Monte Carlo standard error of ${of("mcse_mean")} (mean), ${of("mcse_lower")} and ${of("mcse_upper")} (ends). The MAP is exact.`];
   };
 
   // What the symbols of the objective are; a run of an older version has not stored it.
@@ -101,7 +108,7 @@
       const of = (name) => number(now.posterior[name][now.feature]);
       words.push(`posterior mean ${of("mean")}`, `${now.percent} interval ${of("lower")} to ${of("upper")}`);
     }
-    at("density-words").textContent = `${words.join(", ")}.`;
+    at("density-words").textContent = [`${words.join(", ")}.`, ...errors(now)].join(" ");
   };
 
   // What is looked at first is drawn first, and what is no longer wanted not at all.
