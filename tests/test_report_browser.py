@@ -10,7 +10,7 @@ import pytest
 from commands import call
 
 import bayesreg as br
-from bayesreg.report import explorer
+from bayesreg.report import explorer, sentences
 
 pytestmark = pytest.mark.browser
 NOISE, SCALE = 0.7, 0.5
@@ -131,6 +131,11 @@ def test_it_opens_on_the_run_and_shows_its_numbers(opened, report):
     page.select_option("#feature", label="bmi")
     numbers = [fits.weights[0, bmi], posterior.mean[0, bmi], posterior.lower[0, bmi], posterior.upper[0, bmi]]
     assert_words(page, "bmi", *map(float, numbers))
+    axes = json.loads((report.parent / "explorer.json").read_text())["axes"]
+    for kind in ("l1", "l2"):
+        page.select_option("#prior", kind)
+        certified = sentences.gaps(axes[kind]["largest_gap"], 1e-10, len(axes[kind]["lambdas"]))
+        assert certified.passed and page.text_content("#path-words") == certified.text
     assert page.title() == "bayesreg run: first"
 
 
@@ -176,7 +181,7 @@ def test_every_axis_of_lambda_runs_from_strong_on_the_left_to_weak_on_the_right(
     page.focus("#lambda")
     page.keyboard.press("ArrowRight")
     places, strengths = [], []
-    for index in (0, 8, 16):
+    for index in (0, 8, 30):
         move_to(page, index)
         strengths.append(shown(page, "show-lambda")[0])
         places.append(page.evaluate("Number(document.getElementById('lambda').value)"))
@@ -238,7 +243,8 @@ def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
         page.select_option("#feature", label="s5")
         said = page.text_content("#density-words").split("standard error of ")[1]
         errors = [float(value[place, 8]) for value in (posterior.mcse_mean, posterior.mcse_lower, posterior.mcse_upper)]
-        assert re.findall(r"[\d.e−]*\d", said) == [f"{error:.2g}".replace("-", "−") for error in errors]
+        told = [number(text.replace("−", "-")) for text in re.findall(r"\d[\d.e−]*\d", said)]
+        assert [abs(value - error) <= half for (value, half), error in zip(told, errors, strict=True)] == [True] * 3
         found = (fits.weights, posterior.mean, posterior.lower, posterior.upper)
         assert_words(page, "s5", *(float(values[place, 8]) for values in found))
     page.select_option("#prior", "l2")

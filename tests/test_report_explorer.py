@@ -85,6 +85,12 @@ def test_marks_are_stops_of_the_axis_and_stretch_it(diabetes):
     assert document["axes"]["l1"]["lambdas"][0] == pytest.approx(5e-5, rel=1e-6)
 
 
+def test_under_a_laplace_prior_neighbours_are_less_than_a_factor_of_2_apart(diabetes):
+    _, document = diabetes
+    strengths = np.array(document["axes"]["l1"]["lambdas"])
+    assert len(strengths) == 34 and (strengths[1:] / strengths[:-1]).max() < 2.0  # the grid, and the mark
+
+
 def test_the_conventions_are_the_dictionary(diabetes):
     data, document = diabetes
     rows = {row["name"]: row for row in document["conventions"]}

@@ -266,6 +266,17 @@ def test_a_demo_has_both_priors():
     check_convention("glmnet", {"command": "demo"})
 
 
+def test_fits_of_the_explorer_that_are_not_certified_are_said_to_be_so(runs, tmp_path):
+    folder = copy_of(runs["run"], tmp_path / "one")
+    stored = json.loads((folder / "explorer.json").read_text())
+    stored["axes"]["l2"]["largest_gap"] = 3e-7
+    (folder / "explorer.json").write_text(json.dumps(stored))
+    made = page.page_of(folder, json.loads((folder / "manifest.json").read_text()))
+    assert made["certified"]["l2"].startswith("Not every fit is certified: the largest relative duality gap is 3e-07")
+    number_of = len(stored["axes"]["l1"]["lambdas"])
+    assert made["certified"]["l1"].startswith(f"Each of the {number_of} fits is certified")
+
+
 def test_a_report_that_cannot_be_made_costs_nothing_else(table, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("no room\nfor a page")

@@ -67,6 +67,10 @@ def _page(
         "subject": subject + f"target {data['target']}",
         "manifest": _manifest_rows(manifest),
         "explorer": explorer,
+        "certified": {
+            kind: sentences.gaps(axis["largest_gap"], LARGEST_GAP, len(axis["lambdas"])).text
+            for kind, axis in explorer["axes"].items()
+        },
         "convention": convention,
         "parts": [],
         "path": None,

@@ -92,6 +92,7 @@
     at("show-nonzero").textContent = `${one.nonzero[index]} of ${data.features.length + data.left_out}`;
     at("nonzero-means").textContent = gaussian ? "a Gaussian prior sets none to 0" : "the others are exactly 0";
     at("path-key").textContent = `blue: ${data.features[now.feature]}${now.posterior ? ` and its ${now.percent} interval` : ""}`;
+    at("path-words").textContent = page.certified[now.kind];
     at("loss-key").textContent = held ? `blue: training; green: held out${held.standard_error ? " ± one s.e." : ""}` : "training";
     at("show-train").textContent = number(one.train_loss[index], 4);
     at("show-held-out").textContent = held ? number(held.loss[index], 4) + (held.standard_error ? ` ± ${number(held.standard_error[index], 2)}` : "") : "–";
