@@ -86,7 +86,7 @@ def test_path_writes_tables_in_both_units_a_figure_and_a_manifest(kind, table, t
         lines[1] == "Noise      prior scales are at noise scale 0.5"
         and "Checks     pass every fit within" in result.stdout
     )
-    assert any(line.split(None, 1) == ["Written", str(out)] for line in lines)
+    assert any(line.split(None, 1) == ["Written", str(out / "report.html")] for line in lines)
     best = int(path.loss(test).argmin())
     assert (
         f"smallest loss {float(path.loss(test)[best]):.4g} at lambda = {float(path.lambdas[best]):.4g}" in result.stdout

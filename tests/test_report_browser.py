@@ -267,13 +267,22 @@ def test_lambda_is_said_in_other_words_and_the_buttons_lead_to_the_best(opened, 
         page.select_option("#convention", convention)
         assert_shows(page, "show-lambda", factor * axis["lambdas"][index])
     page.select_option("#convention", "torch-mse-sum")
-    said = page.text_content("#show-convention")
-    assert said.startswith("in torch-mse-sum: RSS + K wd |w|^2/2 + K l1 |w|_1; K = 1 optimizer step an epoch")
+    assert page.text_content("#show-convention") == "in torch-mse-sum"
+    said = page.text_content("#objective").replace("\u00a0", " ")
+    assert said.startswith("Objective of torch-mse-sum: RSS + K wd |w|^2/2 + K l1 |w|_1; K = 1 optimizer step an epoch")
     page.get_by_role("button", name="smallest held-out loss").click()
     assert chosen(page) == int(np.argmin(axis["held_out"]["loss"]))
     page.get_by_role("button", name="this run").click()
     assert_shows(page, "show-scale", SCALE)
     assert "sklearn-lasso" not in page.inner_text("#convention")
+
+
+def test_what_stays_in_sight_does_not_cover_what_stays_below_it(opened, report):
+    page = opened(report, reduced_motion="reduce")
+    for convention in page.evaluate("Array.from(document.getElementById('convention').options, one => one.value)"):
+        page.select_option("#convention", convention)
+        height = page.evaluate("document.querySelector('.dial').getBoundingClientRect().height")
+        assert height <= page.evaluate("parseFloat(getComputedStyle(document.querySelector('.side')).top)"), convention
 
 
 def test_pointing_at_a_coefficient_shows_its_density(opened, report):
@@ -291,6 +300,8 @@ def test_pointing_at_a_coefficient_shows_its_density(opened, report):
 def test_a_phone_shows_all_of_it_in_its_width_and_the_slider_answers_to_touch(opened, report):
     page = opened(report, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.is_visible("#objective") and page.is_visible(".ends")
+    assert page.evaluate("document.querySelector('.dial').clientHeight") < 844 / 6  # it stays in sight, above the rest
     before = page.input_value("#lambda")
     box = page.locator("#lambda").bounding_box()
     page.locator("#lambda").scroll_into_view_if_needed()

@@ -44,6 +44,8 @@ def runs(table, tmp_path_factory):
     for command, arguments in commands.items():
         result = call(command, *arguments, "--out", folder / command)
         assert result.exit_code == 0 and result.stderr == "", result.stderr
+        where = ["Written", str(folder / command / "report.html")]
+        assert result.stdout.splitlines()[-1].split(None, 1) == where
     return {command: folder / command for command in commands}
 
 
@@ -284,7 +286,7 @@ def test_a_report_that_cannot_be_made_costs_nothing_else(table, tmp_path, monkey
     monkeypatch.setattr("bayesreg.report.write.render", broken)
     arguments = ["path", table, "--target", "y", "--lambdas", 0.1, "--out", tmp_path / "one"]
     result = call(*arguments)
-    assert result.exit_code == 0
+    assert result.exit_code == 0 and result.stdout.splitlines()[-1].split(None, 1) == ["Written", str(tmp_path / "one")]
     assert result.stderr.splitlines() == ["bayesreg: there is no report: RuntimeError: no room for a page"]
     manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
     assert manifest["missing_report"] == "RuntimeError: no room for a page" and "path.csv" in manifest["files"]

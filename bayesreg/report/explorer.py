@@ -32,7 +32,7 @@ _DENSITY_POINTS = 61  # under a Laplace prior: under a Gaussian one mean and dev
 MOST_FEATURES = 60
 # Above so many features the draws under a Laplace prior take minutes rather than seconds.
 MOST_LAPLACE_FEATURES = 30
-# Of the draws under a Laplace prior a strength takes some 0.15 s on the diabetes data, 3 s with 20 rows of 200 features.
+# The draws under a Laplace prior take some 0.15 s a strength on the diabetes data, 3 s with 20 rows of 200 features.
 _STRENGTHS = {"l2": 41, "l1": 33}
 _STRENGTHS_WITHOUT_DRAWS = 41
 _NOTHING_MOVES = 10.0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesreg.commands.flags import in_flags
 from bayesreg.data import RegressionData
 from bayesreg.engines import ENGINES
 from bayesreg.objectives import CANONICAL
@@ -339,7 +340,7 @@ def _choice_rows(chosen: Any) -> list[dict[str, str]]:
                 "held_out": number(row["held_out_loss"], 4),
                 "test": number(row["test_loss"], 4),
                 "nonzero": str(int(row["num_nonzero"])),
-                "note": row["note"] if isinstance(row["note"], str) else "",
+                "note": in_flags(row["note"], "choose") if isinstance(row["note"], str) else "",
             }
         )
     return rows

@@ -85,7 +85,8 @@
     const one = now.axis, index = now.index, gaussian = now.kind === "l2", held = one.held_out;
     const scale = one.prior_scales[index];
     at("show-lambda").textContent = number(now.strengths[index]);
-    at("show-convention").textContent = [`in ${convention().name}: ${convention().objective}`, ...symbols()].join("; ");
+    at("show-convention").textContent = `in ${convention().name}`;
+    at("objective").textContent = [`Objective of ${convention().name}: ${convention().objective}`, ...symbols()].join("; ").replaceAll(" = ", "\u00a0=\u00a0");
     at("scale-name").textContent = gaussian ? "prior scale t" : "prior scale b";
     at("show-scale").textContent = number(scale);
     at("scale-means").textContent = gaussian ? "standard deviation of a weight" : "mean absolute value of a weight";
