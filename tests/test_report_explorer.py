@@ -88,7 +88,7 @@ def test_marks_are_stops_of_the_axis_and_stretch_it(diabetes):
 def test_under_a_laplace_prior_neighbours_are_less_than_a_factor_of_2_apart(diabetes):
     _, document = diabetes
     strengths = np.array(document["axes"]["l1"]["lambdas"])
-    assert len(strengths) == 34 and (strengths[1:] / strengths[:-1]).max() < 2.0  # the grid, and the mark
+    assert len(strengths) == 33 and (strengths[1:] / strengths[:-1]).max() < 2.0
 
 
 def test_the_conventions_are_the_dictionary(diabetes):
