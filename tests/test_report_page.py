@@ -263,7 +263,7 @@ def test_an_elastic_net_needs_both_penalties_and_a_flat_prior_none(prior, conven
 
 
 def test_a_demo_has_both_priors():
-    with pytest.raises(ValueError, match="this demo has both; got 'sklearn-ridge'"):
+    with pytest.raises(ValueError, match="which the demo's two priors are; got 'sklearn-ridge'"):
         check_convention("sklearn-ridge", {"command": "demo"})
     check_convention("glmnet", {"command": "demo"})
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TERMS = {
     "gaussian": ("l2",), "laplace": ("l1",), "elasticnet": ("l2", "l1"), "flat": (), "l2": ("l2",), "l1": ("l1",),
 }  # fmt: skip
-_PRIORS = {("l2",): "a Gaussian prior", ("l1",): "a Laplace prior", ("l2", "l1"): "both"}
+_PRIORS = {("l2",): "a Gaussian prior is", ("l1",): "a Laplace prior is", ("l2", "l1"): "an elastic net's prior is"}
 # What a symbol is that only an objective of two terms, or of several strengths, has: here there is one of each.
 _ALONE = {
     "sklearn-elasticnet": {"l2": "l1_ratio = 0", "l1": "l1_ratio = 1"},
@@ -97,10 +97,11 @@ def check_convention(convention: str, manifest: Mapping[str, Any]) -> None:
             for one in CONVENTIONS.values()
             if not one.refusal and all(getattr(one, f"accepts_{kind}") for kind in terms)
         ]
+        prior = "the demo's two priors are" if manifest["command"] == "demo" else _PRIORS[terms]
         wanted = " and an ".join(kind.upper() for kind in terms)
         raise ValueError(
-            f"convention must be one with an {wanted} penalty, as this {manifest['command']} has {_PRIORS[terms]}; got "
-            f"{row.name!r} ({row.objective}), which has no {missing[0].upper()} penalty; accepted: {', '.join(fit)}"
+            f"convention must be one with an {wanted} penalty, which {prior}; got {row.name!r} "
+            f"({row.objective}), which has no {missing[0].upper()} penalty; accepted: {', '.join(fit)}"
         )
 
 
