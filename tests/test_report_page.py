@@ -370,3 +370,10 @@ def test_an_approximation_and_a_single_chain_have_a_page(flags, words, table, tm
     flags = ["--data", table, "--target", "y", "--scale", 0.5, "--noise-scale", 0.5, *flags]
     call("run", *flags, "--out", tmp_path / "run")
     assert words in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_notes_of_the_choices_are_in_the_words_of_the_command_line():
+    row = {"method": "cv", "lambda": 5.0, "prior_scale": 0.01, "lower_5": float("nan"), "upper_95": float("nan")}
+    row |= {"held_out_loss": 0.4, "test_loss": float("nan"), "num_nonzero": 3, "note": "look there, lambdas=[50,20,10]"}
+    (made,) = page._choice_rows(pd.DataFrame([row]))
+    assert made["note"] == "look there, --lambdas 50,20,10" and made["interval"] == "–"
