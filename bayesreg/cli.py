@@ -54,6 +54,7 @@ from bayesreg.commands.report_command import report
 from bayesreg.commands.run_directory import environment, new_run
 from bayesreg.commands.settings import RunSettings, check_seed, parse_scale
 from bayesreg.engines import METHODS
+from bayesreg.report.folder import page_in
 
 _SCALES = ("scale", "gaussian_scale", "laplace_scale", "loc", "noise_scale")
 
@@ -299,7 +300,7 @@ def compare(
         show.show_comparison(show.console(), found)
         show.explain_comparison(show.console(), found)
         if out is not None:
-            show.label(show.console(), "Written", out, whole=True)
+            show.label(show.console(), "Written", page_in(out), whole=True)
     finish(found.passed)
 
 

@@ -195,7 +195,9 @@ def test_run_writes_draws_summaries_figures_settings_and_a_manifest(table, tmp_p
     result = call("run", "--data", table, "--target", "price", *KNOWN, "--seed", 3, "--out", out)
     assert result.exit_code == 0 and result.stderr == "", result.stderr
     assert "weights[rooms]" in result.stdout and "original units" in result.stdout
-    assert any(line.split(None, 1) == ["Written", str(out)] for line in result.stdout.splitlines()), result.stdout
+    assert any(line.split(None, 1) == ["Written", str(out / "report.html")] for line in result.stdout.splitlines()), (
+        result.stdout
+    )
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["command"] == "run" and manifest["seed"] == 3 and manifest["passed"] and manifest["device"] == "cpu"
     assert manifest["files"] == sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())

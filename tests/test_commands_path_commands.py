@@ -86,7 +86,7 @@ def test_path_writes_tables_in_both_units_a_figure_and_a_manifest(kind, table, t
         lines[1] == "Noise      prior scales are at noise scale 0.5"
         and "Checks     pass every fit within" in result.stdout
     )
-    assert any(line.split(None, 1) == ["Written", str(out)] for line in lines)
+    assert any(line.split(None, 1) == ["Written", str(out / "report.html")] for line in lines)
     best = int(path.loss(test).argmin())
     assert (
         f"smallest loss {float(path.loss(test)[best]):.4g} at lambda = {float(path.lambdas[best]):.4g}" in result.stdout
@@ -391,3 +391,13 @@ def test_choose_in_a_real_process(table, tmp_path):
     choice = br.choose_lambda(data_of(table), "l2", ("cv", "cv-1se", "evidence"))
     found = pd.read_csv(tmp_path / "one" / "choice.csv", index_col="method")
     np.testing.assert_allclose(found["lambda"], choice.to_frame()["lambda"], rtol=1e-9)
+
+
+def test_a_choice_at_the_end_of_the_lambdas_says_which_option_goes_on(table, tmp_path):
+    flags = ["--target", "price", "--noise-scale", 0.5, "--methods", "evidence", "--out", tmp_path / "one"]
+    result = call("choose", table, *flags, "--lambdas", "100,200")
+    assert result.exit_code == 0, result.stderr
+    words = "the smallest lambda, and smaller ones may be better: look there, --lambdas 1000,500,200,100,50,20,10,5,2,1"
+    assert f"evidence: {words}" in " ".join(result.stdout.split())
+    option = words.split("--lambdas ")[1]
+    assert call("choose", table, *flags, "--lambdas", option, "--force").exit_code == 0

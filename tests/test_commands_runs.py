@@ -39,7 +39,7 @@ def test_it_answers_the_three_questions_on_80_columns_and_says_where_the_files_a
     assert re.search(r"weight_decay=0.01 +Gaussian, sd 0.471 +Ridge\(alpha=2.21\)", finished.stdout)
     assert re.search(r"loss \+ 0.01 \|w\|_1 +Laplace, mean \|w\| 0.222 +Lasso\(alpha=0.005\)", finished.stdout)
     assert finished.stdout.count("caught") == 4 and "FAIL" not in finished.stdout
-    assert lines[-3].split() == ["Written", "runs/demo"]
+    assert lines[-3].split() == ["Written", "runs/demo/report.html"] and lines[-2].split()[0] == "beside"
 
 
 def test_it_writes_what_it_says(demo):

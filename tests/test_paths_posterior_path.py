@@ -61,7 +61,9 @@ def test_the_result_is_plain_tensors_and_a_long_table(data, kind):
     for name, values in found.items():
         assert row[name] == float(values[2, 1]), name
     assert row["engine"] == path.engines[2] and row["log_evidence"] == float(path.log_evidence[2])
-    assert ("mcse_mean" in frame) == (kind == "l1")
+    for name in ("mcse_mean", "mcse_lower", "mcse_upper"):
+        assert (name in frame) == (kind == "l1") and (getattr(path, name) is None) == (kind == "l2")
+        assert kind == "l2" or (row[name] == float(getattr(path, name)[2, 1]) and row[name] > 0)
     assert repr(path).startswith(f"PosteriorPath({kind}: 3 prior scales x 2 weights; 3 by ")
 
 
@@ -137,6 +139,8 @@ def test_original_units_are_those_of_draws_in_them(kind):
     original = path.original_units()
     factors = torch.from_numpy(data.transform.target_scale / data.transform.feature_scales)
     for name in ("mean", "median", "sd", "lower", "upper", "mode"):
+        np.testing.assert_allclose(getattr(original, name)[0], getattr(path, name)[0] * factors, rtol=1e-14)
+    for name in ("mcse_mean", "mcse_lower", "mcse_upper") if kind == "l1" else ():
         np.testing.assert_allclose(getattr(original, name)[0], getattr(path, name)[0] * factors, rtol=1e-14)
     np.testing.assert_allclose(original.within, path.within * factors, rtol=1e-14)
     area = [torch.trapezoid(one.density, one.density_at) for one in (path, original)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from arviz_stats.base import array_stats
 
-from bayesreg.posteriors import diagnostics
+from bayesreg.posteriors import diagnostics, ranks
 from bayesreg.posteriors.diagnostics import Chains, diagnose, minimum_ess
 
 AXES = {"chain_axis": 0, "draw_axis": 1}
@@ -56,6 +56,11 @@ def test_they_are_arvizs(shape, device):
     for probability in (0.0, 0.3, 1.0):
         expected = array_stats.ess(draws, method="quantile", prob=probability, **AXES)
         measures[f"ess of {probability}"] = (lambda chains, at=probability: chains.ess_quantile(at), expected)
+        expected = array_stats.mcse(draws, method="quantile", prob=probability, **AXES)
+        measures[f"mcse of {probability}"] = (
+            lambda chains, at=probability: chains.mcse_quantile(at),
+            expected,
+        )
     if shape[0] > 1:
         with np.errstate(divide="ignore"):  # two draws a half: they may be the same in all chains
             measures["r_hat"] = (Chains.r_hat, array_stats.rhat(draws, **AXES))
@@ -96,6 +101,28 @@ def test_the_errors_say_how_far_estimates_scatter():
     # The sd of 2000 numbers is known to 1.6 %; the median of an estimated error is a little off the error.
     assert float(mcse_mean.median()) == pytest.approx(float(mean.std()), rel=0.08)
     assert float(mcse_sd.median()) == pytest.approx(float(sd.std()), rel=0.08)
+
+
+@pytest.mark.parametrize(("correlation", "independent"), [(0.0, True), (0.0, False), (0.7, False)])
+@pytest.mark.parametrize("probability", [0.05, 0.5, 0.95])
+def test_the_errors_of_quantiles_say_how_far_they_scatter(correlation, independent, probability):
+    runs = torch.from_numpy(autoregressive((4, 300, 2000), correlation))
+    found, errors = diagnose(
+        runs,
+        lambda chains: chains.in_given_units(ranks.quantile(chains.ascending[0], probability)),
+        lambda chains: chains.mcse_quantile(probability, independent),
+    )
+    # The sd of 2000 numbers is known to 1.6 %; the bracket, rounded outwards, may be wider by two draws in some ten.
+    scatter = float(found.std())
+    assert 0.95 * scatter < float(errors.square().mean().sqrt()) < 1.3 * scatter
+
+
+def test_the_error_of_a_quantile_of_correlated_draws_taken_for_independent_is_too_small():
+    runs = torch.from_numpy(autoregressive((4, 300, 200), 0.9))
+    honest, naive = diagnose(
+        runs, lambda chains: chains.mcse_quantile(0.5), lambda chains: chains.mcse_quantile(0.5, independent=True)
+    )
+    assert float(honest.median()) > 2.0 * float(naive.median())
 
 
 @pytest.mark.parametrize("exponent", [-1070, -600, 0, 600, 960])

@@ -1,6 +1,7 @@
 """The report in a browser: its controls are moved, and what is then shown is held to the public functions."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from commands import call
 
 import bayesreg as br
-from bayesreg.report import explorer
+from bayesreg.report import explorer, sentences
 
 pytestmark = pytest.mark.browser
 NOISE, SCALE = 0.7, 0.5
@@ -75,10 +76,15 @@ def assert_shows(page, name, value):
     assert abs(found - value) <= half, (name, found, value)
 
 
+def chosen(page):
+    """The position, among the strengths in ascending order, of the one that the slider is at."""
+    return page.evaluate("(() => { const one = document.getElementById('lambda'); return one.max - one.value; })()")
+
+
 def move_to(page, index):
-    """Move the slider to a position by its value, as a pointer does."""
+    """Move the slider to a strength, by its position in ascending order, as a pointer does."""
     page.evaluate(
-        "index => { const one = document.getElementById('lambda'); one.value = index;"
+        "index => { const one = document.getElementById('lambda'); one.value = one.max - index;"
         " one.dispatchEvent(new Event('input', {bubbles: true})); }",
         index,
     )
@@ -86,7 +92,7 @@ def move_to(page, index):
 
 def words(page):
     """The sentence below the density: MAP, mean, lower and upper end."""
-    text = page.text_content("#density-words").replace("−", "-").rstrip(".")
+    text = page.text_content("#density-words").replace("−", "-").split(". ")[0]
     name, _, rest = text.partition(": ")
     parts = rest.replace("MAP ", "").replace("posterior mean ", "").replace("90% interval ", "").replace(" to ", ", ")
     return name, [number(part) for part in parts.split(", ")]
@@ -125,6 +131,11 @@ def test_it_opens_on_the_run_and_shows_its_numbers(opened, report):
     page.select_option("#feature", label="bmi")
     numbers = [fits.weights[0, bmi], posterior.mean[0, bmi], posterior.lower[0, bmi], posterior.upper[0, bmi]]
     assert_words(page, "bmi", *map(float, numbers))
+    axes = json.loads((report.parent / "explorer.json").read_text())["axes"]
+    for kind in ("l1", "l2"):
+        page.select_option("#prior", kind)
+        certified = sentences.gaps(axes[kind]["largest_gap"], 1e-10, len(axes[kind]["lambdas"]))
+        assert certified.passed and page.text_content("#path-words") == certified.text
     assert page.title() == "bayesreg run: first"
 
 
@@ -133,11 +144,17 @@ def test_the_slider_moves_everything_together_by_keyboard_and_by_value(opened, r
     axis = json.loads((report.parent / "explorer.json").read_text())["axes"]["l2"]
     evidence = br.path(data, "l2", axis["lambdas"], noise_scale=NOISE).log_evidence
     page.focus("#lambda")
-    before = int(page.input_value("#lambda"))
+    before = chosen(page)
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert int(page.input_value("#lambda")) == before + 2
+    assert chosen(page) == before - 2
+    assert_shows(page, "show-lambda", axis["lambdas"][before - 2])
+    page.keyboard.press("ArrowLeft")
+    assert_shows(page, "show-lambda", axis["lambdas"][before - 1])
     page.keyboard.press("Home")
+    assert_shows(page, "show-lambda", axis["lambdas"][-1])
+    page.keyboard.press("End")
+    assert_shows(page, "show-lambda", axis["lambdas"][0])
     for index in (0, 30, len(axis["lambdas"]) - 1):
         move_to(page, index)
         strength = axis["lambdas"][index]
@@ -157,6 +174,53 @@ def test_the_slider_moves_everything_together_by_keyboard_and_by_value(opened, r
         assert page.text_content("#show-lambda") in said and page.text_content("#show-scale") in said
 
 
+@pytest.mark.parametrize("kind", ["l2", "l1"])
+def test_every_axis_of_lambda_runs_from_strong_on_the_left_to_weak_on_the_right(opened, report, kind):
+    page = opened(report)
+    page.select_option("#prior", kind)
+    page.focus("#lambda")
+    page.keyboard.press("ArrowRight")
+    places, strengths = [], []
+    for index in (0, 8, 30):
+        move_to(page, index)
+        strengths.append(shown(page, "show-lambda")[0])
+        places.append(page.evaluate("Number(document.getElementById('lambda').value)"))
+        for chart in ("path-chart", "losses", "evidence"):
+            # Where the chart draws its line, and where on the screen that is.
+            page.wait_for_function(
+                "([id, x]) => Math.abs(document.getElementById(id).layout.shapes.at(-1).x0 / x - 1) < 0.01",
+                arg=[chart, strengths[-1]],
+            )
+            first, last = page.evaluate(f"document.getElementById('{chart}').layout.xaxis.range")
+            assert first > last, chart
+            across = (first - np.log10(strengths[-1])) / (first - last)
+            along = places[-1] / page.evaluate("Number(document.getElementById('lambda').max)")
+            assert across == pytest.approx(along, abs=0.06), chart  # the run's own strength is a stop of the slider too
+    assert np.all(np.diff(strengths) > 0) and np.all(np.diff(places) < 0)
+    left, right = page.locator(".ends span").all_inner_texts()
+    assert left.startswith("strong penalty, narrow") and right.startswith("weak penalty, wide")
+
+
+def test_clicking_a_chart_moves_to_the_strength_there(opened, report):
+    page = opened(report, reduced_motion="reduce")
+    page.locator("#losses").scroll_into_view_if_needed()
+    box = page.locator("#losses .nsewdrag").bounding_box()
+    for index in (33, 8):
+        before = page.input_value("#lambda")
+        across, down = page.evaluate(
+            "index => { const div = document.getElementById('losses'), { xaxis, yaxis } = div._fullLayout;"
+            " const { x, y } = div.data.at(-1); return [xaxis.d2p(x[index]), yaxis.d2p(y[index])]; }",
+            index,
+        )
+        page.mouse.move(box["x"] + across, box["y"] + down)
+        page.wait_for_selector("#losses .hovertext")
+        page.mouse.click(box["x"] + across, box["y"] + down)
+        page.wait_for_function("before => document.getElementById('lambda').value !== before", arg=before)
+        assert chosen(page) == index
+        page.mouse.move(0, 0)
+        page.wait_for_selector("#losses .hovertext", state="detached")
+
+
 def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
     page, data = opened(report), br.load_diabetes().standardized()
     document = json.loads((report.parent / "explorer.json").read_text())
@@ -164,7 +228,7 @@ def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
     axis = document["axes"]["l1"]
     # At the scale nearest to the one that was shown.
     index = int(np.abs(np.log(np.array(axis["prior_scales"]) / SCALE)).argmin())
-    assert int(page.input_value("#lambda")) == index
+    assert chosen(page) == index
     ends = br.path(data, "l1").lambdas[[0, -1]]
     strengths = np.geomspace(*ends, len(axis["lambdas"]))[::-1].copy()
     posterior = br.posterior_path(
@@ -177,8 +241,16 @@ def test_the_other_prior_has_its_own_axis_and_exact_zeros(opened, report):
         assert_shows(page, "show-scale", float(fits.prior_scales[place]))
         assert page.text_content("#show-nonzero") == f"{int(fits.num_nonzero[place])} of 10"
         page.select_option("#feature", label="s5")
+        said = page.text_content("#density-words").split("standard error of ")[1]
+        errors = [float(value[place, 8]) for value in (posterior.mcse_mean, posterior.mcse_lower, posterior.mcse_upper)]
+        told = [number(text.replace("−", "-")) for text in re.findall(r"\d[\d.e−]*\d", said)]
+        assert [abs(value - error) <= half for (value, half), error in zip(told, errors, strict=True)] == [True] * 3
         found = (fits.weights, posterior.mean, posterior.lower, posterior.upper)
         assert_words(page, "s5", *(float(values[place, 8]) for values in found))
+    page.select_option("#prior", "l2")
+    assert page.text_content("#density-words").endswith("exact: nothing is drawn.")
+    page.select_option("#prior", "l1")
+    move_to(page, len(axis["lambdas"]) - 1)
     page.wait_for_function("() => document.getElementById('coefficients').data[1].x.every(x => x === 0)")
     np.testing.assert_allclose(drawn(page, "density", 1, "x")[[0, -1]], posterior.density_at[-1, 8][[0, -1]], rtol=1e-5)
     heights = posterior.density[-1, 8]
@@ -190,15 +262,27 @@ def test_lambda_is_said_in_other_words_and_the_buttons_lead_to_the_best(opened, 
     axis = json.loads((report.parent / "explorer.json").read_text())["axes"]["l2"]
     page.get_by_role("button", name="largest evidence").click()
     index = int(np.argmax(axis["log_evidence"]))
-    assert int(page.input_value("#lambda")) == index and page.text_content("#show-evidence") == "0"
+    assert chosen(page) == index and page.text_content("#show-evidence") == "0"
     for convention, factor in (("sklearn-ridge", 442), ("torch-mse-mean", 2), ("mean-half-squared", 1)):
         page.select_option("#convention", convention)
         assert_shows(page, "show-lambda", factor * axis["lambdas"][index])
+    page.select_option("#convention", "torch-mse-sum")
+    assert page.text_content("#show-convention") == "in torch-mse-sum"
+    said = page.text_content("#objective").replace("\u00a0", " ")
+    assert said.startswith("Objective of torch-mse-sum: RSS + K wd |w|^2/2 + K l1 |w|_1; K = 1 optimizer step an epoch")
     page.get_by_role("button", name="smallest held-out loss").click()
-    assert int(page.input_value("#lambda")) == int(np.argmin(axis["held_out"]["loss"]))
+    assert chosen(page) == int(np.argmin(axis["held_out"]["loss"]))
     page.get_by_role("button", name="this run").click()
     assert_shows(page, "show-scale", SCALE)
     assert "sklearn-lasso" not in page.inner_text("#convention")
+
+
+def test_what_stays_in_sight_does_not_cover_what_stays_below_it(opened, report):
+    page = opened(report, reduced_motion="reduce")
+    for convention in page.evaluate("Array.from(document.getElementById('convention').options, one => one.value)"):
+        page.select_option("#convention", convention)
+        height = page.evaluate("document.querySelector('.dial').getBoundingClientRect().height")
+        assert height <= page.evaluate("parseFloat(getComputedStyle(document.querySelector('.side')).top)"), convention
 
 
 def test_pointing_at_a_coefficient_shows_its_density(opened, report):
@@ -216,6 +300,8 @@ def test_pointing_at_a_coefficient_shows_its_density(opened, report):
 def test_a_phone_shows_all_of_it_in_its_width_and_the_slider_answers_to_touch(opened, report):
     page = opened(report, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.is_visible("#objective") and page.is_visible(".ends")
+    assert page.evaluate("document.querySelector('.dial').clientHeight") < 844 / 6  # it stays in sight, above the rest
     before = page.input_value("#lambda")
     box = page.locator("#lambda").bounding_box()
     page.locator("#lambda").scroll_into_view_if_needed()

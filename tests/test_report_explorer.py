@@ -53,9 +53,11 @@ def test_fits_losses_and_posteriors_are_those_of_the_api(diabetes, kind):
             axis["posterior"][name], getattr(posterior, name), atol=spread * float(posterior.sd.max())
         )
     if kind == "l2":
-        assert "density" not in axis["posterior"]
+        assert not {"density", "mcse_mean", "mcse_lower", "mcse_upper"} & set(axis["posterior"])
         np.testing.assert_allclose(axis["log_evidence"], fits.log_evidence - fits.log_evidence.max(), atol=1e-4)
     else:
+        for name in ("mcse_mean", "mcse_lower", "mcse_upper"):
+            np.testing.assert_allclose(axis["posterior"][name], getattr(posterior, name), rtol=0.5)
         assert np.shape(axis["posterior"]["density"]) == (*posterior.mean.shape, 61)
         assert np.shape(axis["posterior"]["density_range"]) == (*posterior.mean.shape, 2)
 
@@ -83,6 +85,12 @@ def test_marks_are_stops_of_the_axis_and_stretch_it(diabetes):
     assert document["axes"]["l1"]["lambdas"][0] == pytest.approx(5e-5, rel=1e-6)
 
 
+def test_under_a_laplace_prior_neighbours_are_less_than_a_factor_of_2_apart(diabetes):
+    _, document = diabetes
+    strengths = np.array(document["axes"]["l1"]["lambdas"])
+    assert len(strengths) == 33 and (strengths[1:] / strengths[:-1]).max() < 2.0
+
+
 def test_the_conventions_are_the_dictionary(diabetes):
     data, document = diabetes
     rows = {row["name"]: row for row in document["conventions"]}
@@ -95,6 +103,35 @@ def test_the_conventions_are_the_dictionary(diabetes):
             knowledge = {"noise_scale": 0.7, "target_scale": float(data.target.std()), "steps_per_epoch": 1}
             converted = penalty.to(name, num_rows=442, **knowledge)
             assert 0.01 * row[kind] == pytest.approx(getattr(converted, kind), rel=1e-12), name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("torch-mse-sum", "l2", "K = 1 optimizer step an epoch, the full batch (with K steps lambda is divided by K)"),
+        ("mean-half-squared", "l1", "n = 442 rows"),
+        ("park-casella", "l1", "s = 0.7, the noise scale"),
+        ("sklearn-bayesian-ridge", "l2", "s = 0.7, the noise scale"),
+        ("glmnet", "l2", "n = 442 rows; s_y = 1; alpha = 0"),
+        ("sklearn-elasticnet", "l1", "n = 442 rows; l1_ratio = 1"),
+        ("celer", "l1", "n = 442 rows; each of weights_j = 1"),
+        ("laplace-torch", "l2", "s = 0.7, the noise scale; prior_mean = 0"),
+        ("sklearn-ridge", "l2", ""),
+    ],
+)
+def test_each_symbol_of_an_objective_has_its_value(diabetes, name, kind, words):
+    _, document = diabetes
+    (row,) = [row for row in document["conventions"] if row["name"] == name]
+    assert row["symbols"][kind] == words
+    assert set(row["symbols"]) == {"l2", "l1"} & set(row)
+
+
+def test_with_steps_an_epoch_lambda_is_divided_by_them(diabetes):
+    _, document = diabetes
+    (row,) = [row for row in document["conventions"] if row["name"] == "torch-mse-sum"]
+    for kind, penalty in (("l2", br.L2(0.01)), ("l1", br.L1(0.01))):
+        five = penalty.to("torch-mse-sum", num_rows=442, steps_per_epoch=5)
+        assert getattr(five, kind) == pytest.approx(0.01 * row[kind] / 5, rel=1e-12)
 
 
 def test_test_rows_take_the_place_of_folds():

@@ -12,6 +12,7 @@ from commands import assert_refused, call, call_json
 
 import bayesreg as br
 from bayesreg.report import page
+from bayesreg.report.conventions import check_convention
 from bayesreg.report.render import safe_json
 
 EVIL = "</script><b>bold</b>"
@@ -43,6 +44,8 @@ def runs(table, tmp_path_factory):
     for command, arguments in commands.items():
         result = call(command, *arguments, "--out", folder / command)
         assert result.exit_code == 0 and result.stderr == "", result.stderr
+        where = ["Written", str(folder / command / "report.html")]
+        assert result.stdout.splitlines()[-1].split(None, 1) == where
     return {command: folder / command for command in commands}
 
 
@@ -211,6 +214,71 @@ def test_report_refuses_what_is_no_run(runs, tmp_path):
     assert_refused(call("report", folder), "has no 'largest_relative_gap'", "run the command again")
 
 
+@pytest.mark.parametrize(
+    ("command", "convention", "words"),
+    [
+        ("run", "sklearn-ridge", ["an L1 penalty", "a Laplace prior", "no L1 penalty", "sklearn-lasso"]),
+        ("compare", "Keras-L2", ["an L1 penalty", "got 'keras-l2'", "keras-l1"]),
+        ("path", "sklearn-lasso", ["an L2 penalty", "a Gaussian prior", "sklearn-ridge"]),
+        ("choose", "laplace-torch", ["an L1 penalty", "glmnet"]),
+    ],
+)
+def test_a_convention_without_such_a_penalty_is_refused_and_nothing_written(runs, command, convention, words, tmp_path):
+    folder = copy_of(runs[command], tmp_path / "one")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    result = call("report", folder, "--convention", convention)
+    assert_refused(result, "convention must be one with", *words)
+    assert convention.lower() not in result.stderr.split("accepted:")[1]
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("command", "convention"), [("run", "keras-l1"), ("path", "sklearn-ridge")])
+def test_a_convention_with_such_a_penalty_is_the_one_of_the_page(runs, command, convention, tmp_path):
+    folder = copy_of(runs[command], tmp_path / "one")
+    assert call("report", folder, "--convention", convention).exit_code == 0
+    document = json.loads(next(text for text in read(folder).scripts if text.startswith('{"explorer"')))
+    assert document["convention"] == convention
+    assert command == "path" or f"in {convention}, at noise" in read(folder).text
+
+
+def test_a_convention_whose_factor_is_not_known_is_refused(runs, tmp_path):
+    folder = copy_of(runs["path"], tmp_path / "one")
+    (folder / "explorer.json").write_text(json.dumps({"axes": {}, "notes": ["There is no explorer: for a reason."]}))
+    assert call("report", folder, "--convention", "mean-half-squared").exit_code == 0
+    refused = call("report", folder, "--convention", "sklearn-ridge")
+    assert_refused(refused, "convention must be 'mean-half-squared'", "got 'sklearn-ridge'", "for a reason")
+
+
+@pytest.mark.parametrize(
+    ("prior", "convention", "accepted"),
+    [("elasticnet", "sklearn-ridge", "sklearn-elasticnet"), ("elasticnet", "celer", "glmnet"), ("flat", "celer", None)],
+)
+def test_an_elastic_net_needs_both_penalties_and_a_flat_prior_none(prior, convention, accepted):
+    manifest = {"command": "run", "model": {"prior": {"kind": prior}}}
+    if accepted is None:
+        check_convention(convention, manifest)
+    else:
+        with pytest.raises(ValueError, match=f"an L2 and an L1 penalty.* got '{convention}'.*accepted: .*{accepted}"):
+            check_convention(convention, manifest)
+
+
+def test_a_demo_has_both_priors():
+    with pytest.raises(ValueError, match="which the demo's two priors are; got 'sklearn-ridge'"):
+        check_convention("sklearn-ridge", {"command": "demo"})
+    check_convention("glmnet", {"command": "demo"})
+
+
+def test_fits_of_the_explorer_that_are_not_certified_are_said_to_be_so(runs, tmp_path):
+    folder = copy_of(runs["run"], tmp_path / "one")
+    stored = json.loads((folder / "explorer.json").read_text())
+    stored["axes"]["l2"]["largest_gap"] = 3e-7
+    (folder / "explorer.json").write_text(json.dumps(stored))
+    made = page.page_of(folder, json.loads((folder / "manifest.json").read_text()))
+    assert made["certified"]["l2"].startswith("Not every fit is certified: the largest relative duality gap is 3e-07")
+    number_of = len(stored["axes"]["l1"]["lambdas"])
+    assert made["certified"]["l1"].startswith(f"Each of the {number_of} fits is certified")
+
+
 def test_a_report_that_cannot_be_made_costs_nothing_else(table, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("no room\nfor a page")
@@ -218,7 +286,7 @@ def test_a_report_that_cannot_be_made_costs_nothing_else(table, tmp_path, monkey
     monkeypatch.setattr("bayesreg.report.write.render", broken)
     arguments = ["path", table, "--target", "y", "--lambdas", 0.1, "--out", tmp_path / "one"]
     result = call(*arguments)
-    assert result.exit_code == 0
+    assert result.exit_code == 0 and result.stdout.splitlines()[-1].split(None, 1) == ["Written", str(tmp_path / "one")]
     assert result.stderr.splitlines() == ["bayesreg: there is no report: RuntimeError: no room for a page"]
     manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
     assert manifest["missing_report"] == "RuntimeError: no room for a page" and "path.csv" in manifest["files"]
@@ -302,3 +370,10 @@ def test_an_approximation_and_a_single_chain_have_a_page(flags, words, table, tm
     flags = ["--data", table, "--target", "y", "--scale", 0.5, "--noise-scale", 0.5, *flags]
     call("run", *flags, "--out", tmp_path / "run")
     assert words in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_notes_of_the_choices_are_in_the_words_of_the_command_line():
+    row = {"method": "cv", "lambda": 5.0, "prior_scale": 0.01, "lower_5": float("nan"), "upper_95": float("nan")}
+    row |= {"held_out_loss": 0.4, "test_loss": float("nan"), "num_nonzero": 3, "note": "look there, lambdas=[50,20,10]"}
+    (made,) = page._choice_rows(pd.DataFrame([row]))
+    assert made["note"] == "look there, --lambdas 50,20,10" and made["interval"] == "–"

@@ -1,5 +1,6 @@
 """Choosing lambda: what each method must answer, and what the evidence is."""
 
+import re
 import warnings
 
 import numpy as np
@@ -224,7 +225,40 @@ def test_a_constant_target_has_no_noise_scale(split):
 def test_one_lambda_leaves_nothing_to_choose(split):
     for kind in ("l2", "l1"):
         (choice,) = br.choose_lambda(split[0], kind, ("evidence",), [0.1], noise_scale=0.7).choices
-        assert choice.strength == 0.1 and choice.lower is None and choice.note.startswith("at the end of the lambdas")
+        assert choice.strength == 0.1 and choice.lower is None
+        assert choice.note == "the only lambda: choose among several, lambdas=[1,0.5,0.2,0.1,0.05,0.02,0.01]"
+
+
+@pytest.mark.parametrize(
+    ("lambdas", "words"),
+    [
+        ([30.0, 100.0], "the smallest lambda, and smaller ones may be better: look there, lambdas=[200,100,"),
+        ([1e-7, 2e-6], "the largest lambda, and larger ones may be better: look there, lambdas=[0.0002,0.0001,"),
+    ],
+)
+@pytest.mark.parametrize("method", ["cv", "evidence", "loo"])
+def test_a_choice_at_the_end_of_the_lambdas_says_which_to_try_and_these_reach_it(split, method, lambdas, words):
+    (choice,) = br.choose_lambda(split[0], "l2", (method,), lambdas, noise_scale=0.7).choices
+    assert choice.note.startswith(words)
+    found = re.search(r"lambdas=\[([^]]*)\]", choice.note)[1].split(",")
+    wider = [float(value) for value in found]
+    assert min(wider) <= choice.strength <= max(wider)
+    # As long as the advice is followed, the end moves by a factor of 50 at least, until it is none.
+    for _ in range(6):
+        (choice,) = br.choose_lambda(split[0], "l2", (method,), wider, noise_scale=0.7).choices
+        if "may be better" not in choice.note:
+            break
+        wider = [float(value) for value in re.search(r"lambdas=\[([^]]*)\]", choice.note)[1].split(",")]
+    whole = br.choose_lambda(split[0], "l2", (method,), noise_scale=0.7).choices[0]
+    assert "may be better" not in choice.note + whole.note
+    assert abs(np.log10(choice.strength / whole.strength)) < 0.5
+
+
+def test_where_all_weights_are_0_larger_lambdas_are_not_looked_at():
+    random = np.random.default_rng(0)
+    data = br.RegressionData(random.normal(size=(40, 3)), random.normal(size=40))
+    (choice,) = br.choose_lambda(data, "l1", ("cv-1se",)).choices
+    assert choice.note == "the largest lambda, at which all weights are 0, as at every larger one"
 
 
 def test_moments_of_an_elastic_net_leave_no_method(split):
@@ -237,7 +271,7 @@ def test_the_default_lambdas_reach_what_clear_data_choose():
     x = rng.normal(size=(442, 3))
     data = br.RegressionData(x, x @ [1.0, 2.0, 3.0] + 0.03 * rng.normal(size=442))
     choices = br.choose_lambda(data, "l2", ("evidence", "loo")).choices
-    assert all("at the end" not in choice.note for choice in choices)
+    assert all("may be better" not in choice.note for choice in choices)
 
 
 def test_a_study_of_perfect_fits_and_of_lambda_zero():

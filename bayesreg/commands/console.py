@@ -18,6 +18,7 @@ from rich.text import Text
 from bayesreg.commands.flags import FLAGS, in_flags
 from bayesreg.computing.progress import progress_bar
 from bayesreg.engines import ENGINES
+from bayesreg.report.folder import page_in
 from bayesreg.translation import Translation
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def show_run(out: Console, sampled: Sampled, folder: str) -> None:
         out.print(summary_table(summary, f"{units} units", chain=not ENGINES[posterior.method].independent))
     label(out, "Checks", *_checked(sampled))
     _show_missing_figures(out, [sampled])
-    label(out, "Written", folder, whole=True)
+    label(out, "Written", page_in(folder), whole=True)
 
 
 def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None:
@@ -292,8 +293,8 @@ def show_demo(out: Console, parts: Sequence[Demonstration], folder: str) -> None
         out.print(both_units(part))
     label(out, "Verdicts", verdict(all(part.passed for part in parts)))
     _show_missing_figures(out, [part.sampled for part in parts])
-    label(out, "Written", folder, whole=True)
-    label(out, "", "posterior-*.nc, summary-*.csv, comparison.json,")
+    label(out, "Written", page_in(folder), whole=True)
+    label(out, "", "beside it posterior-*.nc, summary-*.csv, comparison.json,")
     label(out, "", "figures/*.png, manifest.json")
 
 

@@ -32,6 +32,7 @@ _RUN = {
 _PATH = _RUN | {
     r" \(threshold (\d+)\): raise draws": r" (threshold \1)",  # they have no such option
     r"\bkind='(\w+)'": r"--kind \1",
+    r"\blambdas=\[([^]]*)\]": r"--lambdas \1",
     r"\bfor kind '(\w+)' and '(\w+)'": r"for --kind \1 and \2",
 }
 _OF_COMMANDS = {"convert": _CONVERT, "path": _PATH, "choose": _PATH}

@@ -31,6 +31,7 @@ from bayesreg.commands.options import (
 from bayesreg.commands.path_settings import ChoiceSettings, PathSettings
 from bayesreg.commands.run_directory import new_run
 from bayesreg.commands.settings import parse_scale
+from bayesreg.report.folder import page_in
 
 if TYPE_CHECKING:
     from typing import Any
@@ -166,7 +167,7 @@ def _show_choice(out: Console, written: WrittenChoice, folder: str) -> None:
     out.print(made)
     for choice in written.choice.choices:
         if choice.note:
-            show.label(out, "", f"{choice.method}: {choice.note}")
+            show.label(out, "", f"{choice.method}: {in_flags(choice.note, 'choose')}")
     _show_end(out, written, folder)
 
 
@@ -215,4 +216,4 @@ def _show_end(out: Console, written: WrittenPath, folder: str) -> None:
     show.label(out, "Checks", show.verdict(not written.warnings), f" {said}")
     for reason in written.missing_figures:
         show.label(out, "Figures", f"not drawn: {reason}")
-    show.label(out, "Written", folder, whole=True)
+    show.label(out, "Written", page_in(folder), whole=True)

@@ -177,12 +177,17 @@ def _summaries(
         return chains.in_given_units(torch.stack([quantile(chains.ascending[0], end) for end in ends], -1))
 
     independent = ENGINES[engine].independent
+
+    def errors_of_ends(chains: Chains) -> torch.Tensor:
+        return torch.stack([chains.mcse_quantile(end, independent) for end in (ends[0], ends[2])], -1)
+
     # The size of all weights, which the evidence needs, and the noise are judged with the weights.
     columns = [weights, weights.abs().sum(-1, keepdim=True)]
     columns = torch.cat([*columns, noise.unsqueeze(-1)] if noise.ndim and not independent else columns, -1)
     of_chains = () if independent else (Chains.mcse_mean, Chains.ess_bulk, Chains.ess_tail)
-    mean, sd, bounds, *judged = diagnose(columns, Chains.mean, Chains.sd, quantiles, *of_chains)
+    mean, sd, bounds, errors, *judged = diagnose(columns, Chains.mean, Chains.sd, quantiles, errors_of_ends, *of_chains)
     found = {"mean": mean, "sd": sd, "lower": bounds[:, 0], "median": bounds[:, 1], "upper": bounds[:, 2]}
+    found |= {"mcse_lower": errors[:, 0], "mcse_upper": errors[:, 1]}
     if independent:
         number = weights.shape[0] * weights.shape[1]
         found["mcse_mean"] = sd / math.sqrt(number)

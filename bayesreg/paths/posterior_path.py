@@ -40,7 +40,8 @@ _DRAWS = 1000
 # Fewer say nothing of a quantile in a tail.
 _FEWEST_DRAWS = 100
 # What is in the units of the weights.
-_OF_WEIGHTS = ("mean", "median", "sd", "lower", "upper", "mode", "mcse_mean", "within")
+_ERRORS = ("mcse_mean", "mcse_lower", "mcse_upper")
+_OF_WEIGHTS = ("mean", "median", "sd", "lower", "upper", "mode", "within", *_ERRORS)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +67,8 @@ class PosteriorPath:
         ess: The smallest effective sample size, of bulk and tails, at each point ``(k,)``, chains that differ counted
             against it; None where no draws were made.
         mcse_mean: The Monte Carlo standard errors of the means ``(k, d)``; None likewise.
+        mcse_lower: Those of the lower ends of the bands ``(k, d)``; None likewise.
+        mcse_upper: Those of the upper ends ``(k, d)``; None likewise.
         l1_norm: The posterior mean of |w|_1 ``(k,)``; None under a Gaussian prior.
         mcse_l1_norm: Its Monte Carlo standard error ``(k,)``; None likewise.
         density_at: Points of each weight, evenly from 4 standard deviations below its mean to 4 above, ``(k, d, m)``;
@@ -98,6 +101,8 @@ class PosteriorPath:
     engines: tuple[str, ...]
     ess: torch.Tensor | None
     mcse_mean: torch.Tensor | None
+    mcse_lower: torch.Tensor | None
+    mcse_upper: torch.Tensor | None
     l1_norm: torch.Tensor | None
     mcse_l1_norm: torch.Tensor | None
     density_at: torch.Tensor | None
@@ -120,8 +125,9 @@ class PosteriorPath:
             Columns ``prior_scale``, ``lambda`` (where the noise is known), ``feature``, ``mean``, ``median``, ``sd``,
             the bands as ``eti_90%_lower`` and ``eti_90%_upper`` (by their probability), ``mode`` and
             ``probability_near_zero`` where there are any, ``noise_scale``, ``log_evidence``, ``engine``, and of draws
-            ``mcse_mean`` and ``ess``. What is of weights is in the units of the path; ``prior_scale``, ``lambda`` and
-            ``noise_scale`` stay, after `original_units` too, in those that it was made in.
+            ``mcse_mean``, ``mcse_lower``, ``mcse_upper`` and ``ess``. What is of weights is in the units of the path;
+            ``prior_scale``, ``lambda`` and ``noise_scale`` stay, after `original_units` too, in those that it was made
+            in.
 
         Example:
             >>> import bayesreg as br
@@ -151,7 +157,7 @@ class PosteriorPath:
             "noise_scale": self.noise_scale,
             "log_evidence": self.log_evidence,
             "engine": np.repeat(self.engines, num_features),
-            "mcse_mean": self.mcse_mean,
+            **{name: getattr(self, name) for name in _ERRORS},
             "ess": self.ess,
         }
         for name, values in columns.items():
@@ -278,7 +284,7 @@ def posterior_path(
         else:
             found = laplace_path(grid, draws, interval, distances, seed, progress, num_density_points)
         found["mode"] = found["mean"].clone() if kind == "l2" and not grid.noise_is_learned else _modes(kind, grid)
-    optional = ("probability_near_zero", "ess", "mcse_mean", "l1_norm", "mcse_l1_norm", "density_at", "density")
+    optional = ("probability_near_zero", "ess", *_ERRORS, "l1_norm", "mcse_l1_norm", "density_at", "density")
     nothing = dict.fromkeys(optional)
     return PosteriorPath(
         kind=kind,

@@ -21,6 +21,7 @@ import functools
 import math
 from collections.abc import Callable
 
+import scipy.special
 import torch
 
 from bayesreg.computing.threads import in_parallel
@@ -160,6 +161,32 @@ class Chains:
         variance = self._squares.mean(-1).mean(-1)
         of_squares = self._squares.square().mean(-1).mean(-1) - variance.square()
         return self.in_given_units((of_squares / self.ess_square() / variance).sqrt() / 2.0)
+
+    def mcse_quantile(self, probability: float, independent: bool = False) -> torch.Tensor:
+        """Return that of a quantile: half the distance between the draws that bracket it with the odds of one sigma.
+
+        Where E p of E independent draws lie below a number, the probability to lie below it is Beta(E p + 1,
+        E (1 - p) + 1): its quantiles at Phi(-1) and Phi(1), as places among the draws, are the bracket.
+
+        Args:
+            probability: That of the quantile.
+            independent: Whether E is the number of draws; else it is the ESS of the quantile.
+
+        Returns:
+            ``(k,)``.
+        """
+        ordered = self.ascending[0]
+        number = ordered.shape[-1]
+        ess = torch.full_like(self._mean, number) if independent else self.ess_quantile(probability)
+        known = self.moves & ~ess.isnan()
+        shape = torch.where(known, ess, 1.0).cpu()
+        one_sigma = torch.special.ndtr(torch.tensor([-1.0, 1.0], dtype=torch.float64, device="cpu"))
+        parts = [(shape * share + 1.0).numpy()[:, None] for share in (probability, 1.0 - probability)]
+        shares = torch.from_numpy(scipy.special.betaincinv(*parts, one_sigma.numpy())).to(ordered.device)
+        below = (shares[:, :1] * number - 1.0).floor().clamp(min=0.0).to(torch.int64)
+        above = (shares[:, 1:] * number - 1.0).ceil().clamp(max=number - 1.0).to(torch.int64)
+        half = 0.5 * (ordered.gather(-1, above) - ordered.gather(-1, below)).squeeze(-1)
+        return self.in_given_units(torch.where(known, half, math.nan))
 
     def r_hat(self) -> torch.Tensor:
         """Return the split R-hat of the normal scores, or of those of the distances to the median if it is larger."""

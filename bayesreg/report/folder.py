@@ -18,6 +18,12 @@ REPORT = "report.html"
 COMMANDS = ("run", "demo", "compare", "path", "choose")
 
 
+def page_in(folder: str) -> str:
+    """Return the path of the page in a run's folder, to be opened; of the folder, where there is no page."""
+    page = Path(folder) / REPORT
+    return str(page) if page.is_file() else folder
+
+
 def read_json(folder: Path, name: str) -> Any:
     """Return a JSON file of a run.
 

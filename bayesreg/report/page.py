@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from bayesreg.commands.flags import in_flags
 from bayesreg.data import RegressionData
 from bayesreg.engines import ENGINES
 from bayesreg.objectives import CANONICAL
 from bayesreg.paths.lasso_path import LARGEST_GAP
 from bayesreg.report import sentences
+from bayesreg.report.conventions import check_convention, check_factors
 from bayesreg.report.explorer import Mark, explore
 from bayesreg.report.folder import COMMANDS, EXPLORER, read_data, read_json, read_posterior, read_table
 from bayesreg.report.from_posterior import PosteriorPart, posterior_part
@@ -38,14 +40,19 @@ def page_of(
         What the template shows.
 
     Raises:
-        ValueError: The folder lacks what the page is made of.
+        ValueError: The folder lacks what the page is made of, or lambda cannot be said in that convention.
     """
     command = manifest.get("command")
     if command not in COMMANDS:
         raise ValueError(f"{str(folder)!r} is of the command {command!r}; there are reports of {', '.join(COMMANDS)}")
     make = {"run": _of_run, "demo": _of_demo, "compare": _of_compare, "path": _of_path, "choose": _of_path}[command]
     try:
-        return make(folder, manifest, convention, rows)
+        if convention is not None:
+            check_convention(convention, manifest)
+        page = make(folder, manifest, convention, rows)
+        if convention is not None:
+            check_factors(convention, manifest, page["explorer"])
+        return page
     except KeyError as error:
         raise ValueError(f"the manifest of {str(folder)!r} has no {error}: run the command again") from error
 
@@ -62,6 +69,10 @@ def _page(
         "columns": manifest.get("redundant_columns") or manifest.get("engine", {}).get("redundant_columns", ""),
         "manifest": _manifest_rows(manifest),
         "explorer": explorer,
+        "certified": {
+            kind: sentences.gaps(axis["largest_gap"], LARGEST_GAP, len(axis["lambdas"])).text
+            for kind, axis in explorer["axes"].items()
+        },
         "convention": convention,
         "parts": [],
         "path": None,
@@ -330,7 +341,7 @@ def _choice_rows(chosen: Any) -> list[dict[str, str]]:
                 "held_out": number(row["held_out_loss"], 4),
                 "test": number(row["test_loss"], 4),
                 "nonzero": str(int(row["num_nonzero"])),
-                "note": row["note"] if isinstance(row["note"], str) else "",
+                "note": in_flags(row["note"], "choose") if isinstance(row["note"], str) else "",
             }
         )
     return rows

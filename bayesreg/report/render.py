@@ -34,6 +34,7 @@ def render(page: Mapping[str, Any]) -> str:
     charts = {
         "explorer": page["explorer"],
         "convention": page["convention"],
+        "certified": page["certified"],
         "predictive": [part["predictive"].get("chart") for part in page["parts"] if part["predictive"]],
     }
     files = {name: Markup(_file(name)) for name in ("style.css", "explorer.js", "charts.js")}

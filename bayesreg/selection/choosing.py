@@ -32,7 +32,8 @@ _OF_A_PRIOR = ("evidence", "learned")
 _OF_ROWS = ("validation", "cv", "cv-1se", "loo")
 _VALIDATION_SHARE = 0.25
 _QUANTILES = (0.05, 0.5, 0.95)
-_AT_END = "at the end of the lambdas, beyond which it may be better"
+# Where the choice is the smallest or the largest lambda: how far to go beyond it, and back from it.
+_BEYOND, _BACK = 100.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,37 @@ def positive_lambdas(lambdas: Sequence[float] | np.ndarray | torch.Tensor) -> np
     return values
 
 
+def at_end(strength: float, strengths: np.ndarray) -> str:
+    """Return what to do where the chosen lambda is the smallest or the largest; nothing where it is neither.
+
+    Args:
+        strength: The chosen lambda.
+        strengths: Those that it was chosen among.
+
+    Returns:
+        The advice, with lambdas that go on beyond.
+
+    Example:
+        >>> at_end(20.0, np.array([10.0, 20.0]))
+        'the largest lambda, and larger ones may be better: look there, lambdas=[2000,1000,500,200,100,50,20,10,5,2]'
+    """
+    smallest, largest = _ends(strengths)
+    if smallest == largest:
+        low, high, words = strength / _BACK, strength * _BACK, "the only lambda: choose among several"
+    elif strength == smallest:
+        low, high = strength / _BEYOND, strength * _BACK
+        words = "the smallest lambda, and smaller ones may be better: look there"
+    elif strength == largest:
+        low, high = strength / _BACK, strength * _BEYOND
+        words = "the largest lambda, and larger ones may be better: look there"
+    else:
+        return ""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    values = [float(f"{first}e{decade}") for decade in decades for first in (1, 2, 5)]
+    inside = [f"{value:g}" for value in reversed(values) if 0.999 * low <= value <= 1.001 * high]
+    return f"{words}, lambdas=[{','.join(inside)}]"
+
+
 def _ends(strengths: np.ndarray) -> tuple[float, float]:
     return float(strengths.min()), float(strengths.max())
 
@@ -308,7 +340,8 @@ class Chooser:
             )
         self.curves["evidence"] = evidence.table
         if evidence.at_end:  # it may go on beyond: no interval
-            return Choice("evidence", float(np.clip(evidence.strength, *_ends(self.strengths))), note=_AT_END)
+            strength = min(_ends(self.strengths), key=lambda end: abs(np.log(end / evidence.strength)))
+            return Choice("evidence", strength, note=at_end(strength, self.strengths))
         return Choice("evidence", evidence.strength, lower=evidence.lower, upper=evidence.upper)
 
     def _by_loo(self) -> Choice:
@@ -348,5 +381,7 @@ class Chooser:
 
     def _held_out(self, method: str, index: int, losses: torch.Tensor, error: float | None, note: str = "") -> Choice:
         strength = float(self.strengths[index])
-        end = _AT_END if strength in _ends(self.strengths) else ""
+        end = at_end(strength, self.strengths)
+        if end and index == self.strengths.argmax() and not self.path.weights[index].any():
+            end = "the largest lambda, at which all weights are 0, as at every larger one"
         return Choice(method, strength, float(losses[index]), error, note="; ".join(filter(None, [end, note])))

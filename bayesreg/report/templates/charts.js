@@ -24,8 +24,9 @@ const Charts = (() => {
     fixedrange: true, automargin: true, ticks: "", ...more,
   });
 
+  // The largest strength is on the left, as in the package's figures.
   const strength = (title) =>
-    axis({ type: "log", title: { text: title, font: { size: 12 } }, tickformat: "~g", dtick: 1 });
+    axis({ type: "log", autorange: "reversed", title: { text: title, font: { size: 12 } }, tickformat: "~g", dtick: 1 });
 
   const layout = (more) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, dragmode: false,
@@ -60,9 +61,12 @@ const Charts = (() => {
     const rows = view.features.map((_, index) => index);
     const posterior = view.posterior;
     const traces = [];
+    // With its Monte Carlo standard error, where a number comes from draws.
+    const known = (name, row) => number(posterior[name][row]) +
+      (posterior.mcse_mean ? ` ± ${number(posterior[`mcse_${name}`][row], 2)}` : "");
     const said = rows.map((row) => plain(view.features[row]) + `<br>MAP ${number(view.map[row])}` + (posterior
-      ? `<br>mean ${number(posterior.mean[row])}<br>${view.percent} interval ${number(posterior.lower[row])} to ${number(posterior.upper[row])}`
-      : ""));
+      ? `<br>mean ${known("mean", row)}<br>${view.percent} interval ${known("lower", row)} to ${known("upper", row)}`
+      : "") + (posterior && posterior.mcse_mean ? "<br>±: Monte Carlo standard errors" : ""));
     const hover = { text: said, hovertemplate: "%{text}<extra></extra>" };
     if (posterior) {
       traces.push({

@@ -16,8 +16,11 @@
   }
 
   const axis = () => data.axes[at("prior").value];
-  const step = () => Number(at("lambda").value);
-  const factor = () => data.conventions.find((row) => row.name === at("convention").value)[at("prior").value];
+  // The strengths ascend; the slider, as all axes of lambda, has the largest on its left.
+  const indexAt = (place, one) => one.lambdas.length - 1 - place;
+  const step = (one) => indexAt(Number(at("lambda").value), one);
+  const convention = () => data.conventions.find((row) => row.name === at("convention").value);
+  const factor = () => convention()[at("prior").value];
   const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
 
   const argmin = (values) => values.indexOf(Math.min(...values));
@@ -54,11 +57,10 @@
   };
 
   const view = () => {
-    const kind = at("prior").value, one = axis(), index = step(), times = factor();
-    const posterior = one.posterior && {
-      mean: one.posterior.mean[index], lower: one.posterior.lower[index], upper: one.posterior.upper[index],
-      sd: one.posterior.sd[index],
-    };
+    const kind = at("prior").value, one = axis(), index = step(one), times = factor();
+    const names = ["mean", "sd", "lower", "upper", "mcse_mean", "mcse_lower", "mcse_upper"];
+    const posterior = one.posterior && Object.fromEntries(
+      names.filter((name) => name in one.posterior).map((name) => [name, one.posterior[name][index]]));
     const strengths = one.lambdas.map((value) => value * times);
     return {
       kind, index, axis: one, strengths, posterior, map: one.map[index], features: data.features, range: ranges[kind],
@@ -68,17 +70,30 @@
     };
   };
 
+  // How well mean and interval are known, where they come from draws.
+  const errors = (now) => {
+    if (!now.posterior) return [];
+    if (!now.posterior.mcse_mean) return now.kind === "l2" ? ["All of it is exact: nothing is drawn."] : [];
+    const of = (name) => number(now.posterior[name][now.feature], 2);
+    return [`From draws, with a Monte Carlo standard error of ${of("mcse_mean")} (mean), ${of("mcse_lower")} and ${of("mcse_upper")} (ends). The MAP is exact.`];
+  };
+
+  // What the symbols of the objective are; a run of an older version has not stored it.
+  const symbols = () => (convention().symbols ? [convention().symbols[at("prior").value]].filter(Boolean) : []);
+
   const show = (now) => {
     const one = now.axis, index = now.index, gaussian = now.kind === "l2", held = one.held_out;
     const scale = one.prior_scales[index];
     at("show-lambda").textContent = number(now.strengths[index]);
-    at("show-convention").textContent = `in ${at("convention").value}: ${data.conventions.find((row) => row.name === at("convention").value).objective}`;
+    at("show-convention").textContent = `in ${convention().name}`;
+    at("objective").textContent = [`Objective of ${convention().name}: ${convention().objective}`, ...symbols()].join("; ").replaceAll(" = ", "\u00a0=\u00a0");
     at("scale-name").textContent = gaussian ? "prior scale t" : "prior scale b";
     at("show-scale").textContent = number(scale);
     at("scale-means").textContent = gaussian ? "standard deviation of a weight" : "mean absolute value of a weight";
     at("show-nonzero").textContent = `${one.nonzero[index]} of ${data.features.length + data.left_out}`;
     at("nonzero-means").textContent = gaussian ? "a Gaussian prior sets none to 0" : "the others are exactly 0";
     at("path-key").textContent = `blue: ${data.features[now.feature]}${now.posterior ? ` and its ${now.percent} interval` : ""}`;
+    at("path-words").textContent = page.certified[now.kind];
     at("loss-key").textContent = held ? `blue: training; green: held out${held.standard_error ? " ± one s.e." : ""}` : "training";
     at("show-train").textContent = number(one.train_loss[index], 4);
     at("show-held-out").textContent = held ? number(held.loss[index], 4) + (held.standard_error ? ` ± ${number(held.standard_error[index], 2)}` : "") : "–";
@@ -95,7 +110,7 @@
       const of = (name) => number(now.posterior[name][now.feature]);
       words.push(`posterior mean ${of("mean")}`, `${now.percent} interval ${of("lower")} to ${of("upper")}`);
     }
-    at("density-words").textContent = `${words.join(", ")}.`;
+    at("density-words").textContent = [`${words.join(", ")}.`, ...errors(now)].join(" ");
   };
 
   // What is looked at first is drawn first, and what is no longer wanted not at all.
@@ -142,7 +157,7 @@
   };
 
   const goTo = (index) => {
-    at("lambda").value = index;
+    at("lambda").value = indexAt(index, axis());
     draw();
   };
 
@@ -182,8 +197,8 @@
   };
 
   at("prior").addEventListener("change", () => {
-    const other = at("prior").value === "l2" ? "l1" : "l2";
-    prior(nearestScale(axis(), data.axes[other].prior_scales[step()]));
+    const other = data.axes[at("prior").value === "l2" ? "l1" : "l2"];
+    prior(nearestScale(axis(), other.prior_scales[step(other)]));
   });
   at("lambda").addEventListener("input", draw);
   at("convention").addEventListener("change", draw);
