@@ -203,4 +203,4 @@ def test_a_comparison_says_where_its_noise_scale_is_from(noise, given, source):
     assert repr(found).endswith(f"noise scale {found.noise_scale:.6g} {source})")
     printed = io.StringIO()
     show_comparison(console(printed), found)
-    assert f"at noise scale {found.noise_scale:.6g} ({source})" in printed.getvalue()
+    assert f"at noise scale {found.noise_scale:.6g} ({source})" in " ".join(printed.getvalue().split())
