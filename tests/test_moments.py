@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import bayesreg.computing.row_sums
+from bayesreg.computing.row_sums import sum_up_parts
 from bayesreg.data import RegressionData, load_diabetes
 from bayesreg.moments import Moments, as_moments
 from bayesreg.standardization import Standardization
@@ -578,3 +579,18 @@ def test_digits_do_not_depend_on_the_number_of_threads(shape):
         finally:
             torch.set_num_threads(before)
     assert all(np.array_equal(scatters[0], other) for other in scatters)
+
+
+def test_sums_over_chosen_rows_copy_no_more_than_a_block():
+    generator = np.random.default_rng(3)
+    data = RegressionData(generator.standard_normal((300_000, 10)), generator.standard_normal(300_000))
+    halves = [np.arange(0, 300_000, 2), np.arange(1, 300_000, 2)]
+    pivot = np.append(data.features[0], data.target[0])
+    tracemalloc.start()
+    both = sum_up_parts(data, pivot, halves)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**20  # a half of the rows has 12 MiB
+    whole = Moments.from_data(data)
+    lengths = np.sqrt(np.diagonal(whole.scatter))
+    assert np.abs(both[0].merged(both[1]).scatter - whole.scatter).max() <= 1e-13 * (lengths**2).max()

@@ -120,3 +120,21 @@ def test_rows_and_moments_make_the_same_design(intercept):
         np.testing.assert_allclose(found, wanted, atol=1e-7 * size)
     np.testing.assert_allclose(by_rows.root.T @ by_rows.root, by_moments.root.T @ by_moments.root, atol=1e-7 * size)
     np.testing.assert_allclose(by_rows.feature_means, by_moments.feature_means)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e9])
+def test_ties_leave_no_weights_of_rounding(unit):
+    # Two means, 20 and 20: half of the columns come in at once, and the others stay on their bound from there on.
+    data = br.RegressionData(np.eye(40) * unit, np.repeat([1.0, 2.0], 20) / unit)
+    fits = br.path(data, "l1")
+    assert fits.num_nonzero.unique().tolist() == [0, 20]
+    assert float(fits.relative_gaps.max()) < 1e-13
+
+
+@pytest.mark.parametrize("where", ["features", "target"])
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_few_rows_too_large_are_refused_by_name(kind, where):
+    rows = np.array([[1.7e308, 1.0, 0.0], [-1.7e308, 2.0, 1.0], [1.7e308, 0.0, 3.0]])
+    features, target = (rows, [1.0, 2.0, 4.0]) if where == "features" else (rows[:, 1:] @ np.ones((2, 3)), rows[:, 0])
+    with pytest.raises(ValueError, match=f"column '{'x0' if where == 'features' else 'y'}' is too large"):
+        br.path(br.RegressionData(features, target), kind, [0.1])

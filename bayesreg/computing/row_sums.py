@@ -129,7 +129,8 @@ def _totals(
 
     def total(rows: slice | np.ndarray, go_on: Callable[[], None]) -> RowSums:
         go_on()
-        sums = _where_they_lie(data.features[rows], data.target[rows], pivot)
+        # Rows by their indices are copied in any case: better a block at a time.
+        sums = _where_they_lie(data.features[rows], data.target[rows], pivot) if isinstance(rows, slice) else None
         if sums is not None:
             return sums
         of_blocks = (_sums_of(block, data, go_on) for block in _blocks(data, pivot, rows))

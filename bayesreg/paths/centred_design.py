@@ -25,6 +25,7 @@ class CentredDesign:
         has_intercept: Whether columns and target are centred.
         feature_means: Array `(d,)`, zeros without an intercept.
         target_mean: 0 without an intercept.
+        deviations: Root mean squares of Xc's columns, array `(d,)`.
         from_rows: Whether `root` is one of the rows, and not of their second moments.
     """
 
@@ -33,6 +34,7 @@ class CentredDesign:
         self.num_rows, self.num_features = moments.num_rows, moments.num_features
         self.has_intercept = moments.centred
         self.feature_means, self.target_mean = moments.feature_means, moments.target_mean
+        self.deviations = np.sqrt(moments.Sxx.diagonal() / self.num_rows)
         self.from_rows = moments.factor is not None
 
     @property
@@ -78,15 +80,18 @@ class CentredRows(CentredDesign):
         self.has_intercept, self.from_rows = intercept, True
         rows = np.column_stack([data.features, data.target])
         means = np.zeros(rows.shape[1])
-        if intercept:  # (squares that overflow are refused below)
+        if intercept:
             # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave rounding.
             pivot = rows[0].copy()
-            rows -= pivot
-            offsets = rows.mean(axis=0)
-            rows -= offsets
+            with np.errstate(over="ignore", invalid="ignore"):  # refused by name below
+                rows -= pivot
+                offsets = rows.mean(axis=0)
+                rows -= offsets
             means = pivot + offsets
-        check_squares(np.einsum("ij,ij->j", rows, rows), rows.any(axis=0), (*data.feature_names, data.target_name))
+        squares = np.einsum("ij,ij->j", rows, rows)
+        check_squares(squares, rows.any(axis=0), (*data.feature_names, data.target_name))
         self._rows = rows
+        self.deviations = np.sqrt(squares[:-1] / self.num_rows)
         self.feature_means, self.target_mean = means[:-1], float(means[-1])
 
     @property

@@ -28,6 +28,8 @@ _MANY_COLUMNS = 1000
 _STRENGTHS_AT_ONCE = 20
 # A column outside the working set violates its condition where its correlation is larger than lambda by this share.
 _VIOLATION = 1e-9
+# A weight that moves the fit by less than this share of the target's deviation is 0 but for rounding: a tie let it in.
+_NOTHING = 16 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,7 @@ def fit_path(design: CentredDesign, l1: np.ndarray, l2: np.ndarray) -> FittedPat
         The fits; a gap above 1e-10 says that float64 did not reach one.
     """
     weights = _on_gram(design, design.correlations, l1, l2)
+    weights[np.abs(weights) * design.deviations < _NOTHING * np.sqrt(design.mean_square)] = 0.0
     mean_squares, correlations = design.residuals(weights)
     gaps = relative_gaps(design, weights, mean_squares, correlations, l1, l2)
     for k in np.flatnonzero(~(gaps <= LARGEST_GAP)):
