@@ -21,7 +21,6 @@ from typer.core import TyperGroup
 import bayesreg
 from bayesreg.commands import console as show
 from bayesreg.commands import path_commands
-from bayesreg.commands.flags import FLAGS, in_flags
 from bayesreg.commands.options import (
     BAD_INPUT,
     INTERRUPTED,
@@ -51,9 +50,10 @@ from bayesreg.commands.options import (
     whole,
 )
 from bayesreg.commands.report_command import report
-from bayesreg.commands.run_directory import environment, new_run
-from bayesreg.commands.settings import RunSettings, check_seed, parse_scale
 from bayesreg.engines import METHODS
+from bayesreg.experiment.flags import FLAGS, in_flags
+from bayesreg.experiment.run_directory import environment, new_run
+from bayesreg.experiment.settings import RunSettings, check_seed, parse_scale
 from bayesreg.report.folder import page_in
 
 _SCALES = ("scale", "gaussian_scale", "laplace_scale", "loc", "noise_scale")

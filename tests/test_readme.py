@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import bayesreg as br
 from bayesreg.cli import app
-from bayesreg.commands.settings import RunSettings
+from bayesreg.experiment.settings import RunSettings
 from bayesreg.objectives import CONVENTIONS
 from bayesreg.translation import translate_prior
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bayesreg as br
-from bayesreg.commands.run_directory import strict_json
+from bayesreg.experiment.run_directory import strict_json
 from bayesreg.objectives import CONVENTIONS
 from bayesreg.report.explorer import _DRAWS as DRAWS
 from bayesreg.report.explorer import MOST_FEATURES, MOST_LAPLACE_FEATURES, Mark, explore

@@ -1,1 +1,1 @@
-"""What the command line is made of: settings, runs, files and printed pages."""
+"""What the command line is made of: its options, commands, and printed pages."""

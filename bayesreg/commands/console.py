@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bayesreg.commands.flags import FLAGS, in_flags
 from bayesreg.computing.progress import progress_bar
 from bayesreg.engines import ENGINES
+from bayesreg.experiment.flags import FLAGS, in_flags
 from bayesreg.report.folder import page_in
 from bayesreg.translation import Translation
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from bayesreg.commands.run_directory import strict_json
-from bayesreg.commands.settings import DataSettings, read_toml
+from bayesreg.experiment.run_directory import strict_json
+from bayesreg.experiment.settings import DataSettings, read_toml
 
 Settings = TypeVar("Settings", bound=DataSettings)
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

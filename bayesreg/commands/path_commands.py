@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from bayesreg.commands import console as show
-from bayesreg.commands.flags import in_flags
 from bayesreg.commands.options import (
     Data,
     Force,
@@ -28,9 +27,10 @@ from bayesreg.commands.options import (
     settings_from,
     whole,
 )
-from bayesreg.commands.path_settings import ChoiceSettings, PathSettings
-from bayesreg.commands.run_directory import new_run
-from bayesreg.commands.settings import parse_scale
+from bayesreg.experiment.flags import in_flags
+from bayesreg.experiment.path_settings import ChoiceSettings, PathSettings
+from bayesreg.experiment.run_directory import new_run
+from bayesreg.experiment.settings import parse_scale
 from bayesreg.report.folder import page_in
 
 if TYPE_CHECKING:

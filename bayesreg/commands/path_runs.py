@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 
 from bayesreg.commands.figures import write_figures
-from bayesreg.commands.path_settings import ChoiceSettings, PathSettings
 from bayesreg.commands.report_command import add_report
-from bayesreg.commands.run_directory import Run, data_fingerprint
 from bayesreg.data import RegressionData
+from bayesreg.experiment.path_settings import ChoiceSettings, PathSettings
+from bayesreg.experiment.run_directory import Run, data_fingerprint
 from bayesreg.paths.centred_design import centred_design
 from bayesreg.paths.lambdas import checked_ratio, default_lambdas
 from bayesreg.paths.penalty_path import Path, path

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayesreg.commands.options import Json, finish, print_json
-from bayesreg.commands.run_directory import MANIFEST, environment, put_text, read_manifest, strict_json
+from bayesreg.experiment.run_directory import MANIFEST, environment, put_text, read_manifest, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bayesreg.commands.console import Stages
-    from bayesreg.commands.run_directory import Run
+    from bayesreg.experiment.run_directory import Run
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
 Convention = Annotated[

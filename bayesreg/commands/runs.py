@@ -14,11 +14,11 @@ import pyro.distributions as dist
 
 from bayesreg.commands.figures import write_figures
 from bayesreg.commands.report_command import add_report
-from bayesreg.commands.run_directory import Run, data_fingerprint, strict_json, write_posterior
-from bayesreg.commands.settings import RunSettings
 from bayesreg.conventions import prior_for
 from bayesreg.data import load_diabetes
 from bayesreg.engines import ENGINES
+from bayesreg.experiment.run_directory import Run, data_fingerprint, strict_json, write_posterior
+from bayesreg.experiment.settings import RunSettings
 from bayesreg.model import LinearRegression
 from bayesreg.penalties import L1, L2, Penalty
 from bayesreg.posteriors.posterior import Posterior

@@ -69,9 +69,9 @@ def read_data(manifest: Mapping[str, Any]) -> tuple[RegressionData, RegressionDa
     Raises:
         ValueError: They cannot be read, or are others.
     """
-    from bayesreg.commands.path_settings import ChoiceSettings, PathSettings
-    from bayesreg.commands.run_directory import data_fingerprint
-    from bayesreg.commands.settings import RunSettings
+    from bayesreg.experiment.path_settings import ChoiceSettings, PathSettings
+    from bayesreg.experiment.run_directory import data_fingerprint
+    from bayesreg.experiment.settings import RunSettings
 
     kinds = {"path": PathSettings, "choose": ChoiceSettings}
     settings = kinds.get(manifest["command"], RunSettings).from_mapping(manifest["settings"])

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bayesreg.commands.flags import in_flags
 from bayesreg.data import RegressionData
 from bayesreg.engines import ENGINES
+from bayesreg.experiment.flags import in_flags
 from bayesreg.objectives import CANONICAL
 from bayesreg.paths.lasso_path import LARGEST_GAP
 from bayesreg.report import sentences

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bayesreg.commands.run_directory import plain
+from bayesreg.experiment.run_directory import plain
 
 # Characters that could end a script element, or a line of old JavaScript, as escapes that JSON has for them.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

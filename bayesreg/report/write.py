@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bayesreg.commands.run_directory import put_text, strict_json
+from bayesreg.experiment.run_directory import put_text, strict_json
 from bayesreg.report.folder import EXPLORER, REPORT
 from bayesreg.report.page import Rows, page_of
 from bayesreg.report.render import render

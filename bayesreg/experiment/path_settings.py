@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bayesreg.commands.settings import DataSettings, check_seed, checked_numbers, require
+from bayesreg.experiment.settings import DataSettings, check_seed, checked_numbers, require
 
 if TYPE_CHECKING:
     from bayesreg.data import RegressionData

@@ -14,8 +14,15 @@ import pytest
 from fresh_process import modules_after
 
 import bayesreg
-from bayesreg.commands import run_directory
-from bayesreg.commands.run_directory import MANIFEST, data_fingerprint, environment, new_run, read_manifest, strict_json
+from bayesreg.experiment import run_directory
+from bayesreg.experiment.run_directory import (
+    MANIFEST,
+    data_fingerprint,
+    environment,
+    new_run,
+    read_manifest,
+    strict_json,
+)
 
 
 def write_run(out, text="first", force=False):
@@ -191,7 +198,7 @@ def test_what_cannot_be_written_is_said_of_the_folder_asked_for_and_not_of_the_o
 
 PROGRAM = """
 import pathlib, signal, sys, time
-from bayesreg.commands.run_directory import new_run
+from bayesreg.experiment.run_directory import new_run
 with new_run(sys.argv[1]) as run:
     (run.folder / "half.txt").write_text("half")
     print("ready", flush=True)
@@ -212,7 +219,7 @@ def test_an_interrupt_from_outside_leaves_nothing(tmp_path):
 
 FULL_DISK = """
 import pathlib, resource, sys
-from bayesreg.commands.run_directory import new_run
+from bayesreg.experiment.run_directory import new_run
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 with new_run(sys.argv[1]) as run:
     (run.folder / "big.bin").write_bytes(b"0" * 100_000)
@@ -268,7 +275,7 @@ def test_the_fingerprint_is_that_of_the_numbers_whatever_their_layout():
 
 
 def test_the_environment_is_read_without_importing_the_packages():
-    program = "from bayesreg.commands.run_directory import environment; assert environment()['versions']['torch']"
+    program = "from bayesreg.experiment.run_directory import environment; assert environment()['versions']['torch']"
     assert not {"torch", "numpy", "arviz"} & modules_after(program)
 
 

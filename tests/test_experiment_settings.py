@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fresh_process import modules_after
 
-from bayesreg.commands.settings import METHODS, RunSettings, parse_scale, read_toml
+from bayesreg.experiment.settings import METHODS, RunSettings, parse_scale, read_toml
 
 GIVEN = {"data": "houses.csv", "target": "price", "scale": 0.5}
 
@@ -268,7 +268,7 @@ def test_data_are_read_in_their_own_units(tmp_path):
 
 def test_checking_settings_imports_nothing_heavy():
     program = (
-        "from bayesreg.commands.settings import METHODS, RunSettings, parse_scale;"
+        "from bayesreg.experiment.settings import METHODS, RunSettings, parse_scale;"
         "RunSettings.from_mapping({'data': 'diabetes', 'scale': parse_scale('0.5')}).to_toml()"
     )
     assert not {"torch", "numpy", "pyro", "pandas"} & modules_after(program)
