@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesreg.computing.arrays import as_float64, read_only
-from bayesreg.computing.row_sums import RowSums, factor_of_rows, sum_up, sum_up_few
+from bayesreg.computing.row_sums import RowSums, factor_of_rows, sum_up
 from bayesreg.computing.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
@@ -99,10 +99,8 @@ class Moments:
         """
         if not isinstance(data, RegressionData):
             raise TypeError(f"data must be a RegressionData, got {type(data).__name__}; for batches use from_batches")
-        if data.num_rows <= data.num_features + 1:
-            return cls._from_sums(data, *sum_up_few(data))
         moments = cls._from_rows(data)
-        if is_ill_conditioned(moments.scatter):
+        if data.num_rows <= data.num_features + 1 or is_ill_conditioned(moments.scatter):
             return replace(moments, factor=factor_of_rows(data, moments.pivot, moments.offsets))
         return moments
 
@@ -158,14 +156,8 @@ class Moments:
 
     @classmethod
     def _from_rows(cls, data: RegressionData) -> Moments:
-        return cls._from_sums(data, *sum_up(data))
-
-    @classmethod
-    def _from_sums(
-        cls, data: RegressionData, pivot: np.ndarray, sums: RowSums, factor: np.ndarray | None = None
-    ) -> Moments:
-        names = data.feature_names, data.target_name
-        return cls(sums.num_rows, pivot, *sums[1:], *names, data.transform, factor=factor)
+        pivot, sums = sum_up(data)
+        return cls(sums.num_rows, pivot, *sums[1:], data.feature_names, data.target_name, data.transform)
 
     @property
     def num_features(self) -> int:

@@ -88,16 +88,6 @@ def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
 
 
 @one_thread()
-def sum_up_few(data: RegressionData) -> tuple[np.ndarray, RowSums, np.ndarray]:
-    """Return what `sum_up` does, and the centred rows `(n, d + 1)`, of rows that are few: one block."""
-    pivot = np.append(data.features[0], data.target[0])
-    rows = np.column_stack([data.features, data.target])
-    with np.errstate(over="ignore"):
-        rows -= pivot
-    return pivot, _sums_of(rows, data, lambda: None), rows
-
-
-@one_thread()
 def sum_up_parts(data: RegressionData, pivot: np.ndarray, parts: list[np.ndarray]) -> list[RowSums]:
     """Return the sums over each of several sets of rows, none of them empty, about one pivot.
 

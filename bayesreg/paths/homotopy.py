@@ -3,10 +3,10 @@
 From lambda_max = max|c| down, a knot is where the first of the linear functions of `bayesreg.paths.gram_active_set`
 leaves its bounds: a weight would change its sign, and leaves the set, or a correlation would pass lambda in size, and
 its column enters. Each condition is a function a lambda - b that must not fall below 0, and counts only where a is not
-made of rounding: a duplicate of an active column never passes lambda, and ties are taken one after the other in steps
-of length zero. Where sets are large and change by several columns between two strengths, all that is violated at the
-next strength is exchanged at once, again and again until nothing is (block principal pivoting); where that does not
-settle, the knots are taken after all.
+made of rounding; a duplicate of an active column that rounding lets pass is refused by the set, and ties are taken one
+after the other in steps of length zero. Where sets are large and change by several columns between two strengths, all
+that is violated at the next strength is exchanged at once, again and again until nothing is (block principal pivoting);
+where that does not settle, the knots are taken after all.
 
 Sources: Osborne, Presnell and Turlach, IMA Journal of Numerical Analysis 20 (2000); Efron, Hastie, Johnstone and
 Tibshirani, Least angle regression, Annals of Statistics 32 (2004); Kim and Park, Fast active-set-type algorithms for
