@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bayesreg.computing.arrays import as_float64, check_finite, check_names, read_only
+from bayesreg.computing.arrays import as_float64, check_finite, check_index, check_names, read_only
 
 EXPECTED = np.array([[1.0, 0.0], [2.0, 1.0], [-3.0, 1.0]])
 
@@ -141,3 +141,17 @@ def test_read_only_leaves_the_original_writeable():
         view[0] = 1
     original[0] = 1
     assert view[0] == 1
+
+
+def test_an_index_counts_from_the_first_whatever_it_is_given_as():
+    assert [check_index(index, "index", 5) for index in (0, 4, -1, -5, np.int64(2), torch.tensor(3))] == [
+        0,
+        4,
+        4,
+        0,
+        2,
+        3,
+    ]
+    for index, error in ((5, IndexError), (-6, IndexError), (1.0, TypeError), (True, TypeError), ("1", TypeError)):
+        with pytest.raises(error, match="index must be"):
+            check_index(index, "index", 5)
