@@ -20,19 +20,14 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 import scipy.optimize
 import torch
 
+from bayesreg.computing.singular_values import singular_values
 from bayesreg.computing.threads import one_thread
 from bayesreg.moments import Moments
 from bayesreg.redundant_columns import columns_at_fault
 
-# Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
-# one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
-_GRADED = 1e4
-# Columns whose lengths differ by no more than the rounding of a length, as standardised ones do, are of one length.
-_OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
 # How far beyond the singular values' range the log of a ratio of scales is looked for.
 _RATIO_REACH = 12.0
 _NUMBERS_AT_ONCE = 2_000_000
@@ -121,7 +116,7 @@ class EvidenceSpectrum:
         degrees = num_rows - (1 if centred else 0)
         share = _share_of_rounding(num_features, from_rows)
         smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
-        left, values, basis = _singular_value_decomposition(design, degrees, smallest)
+        left, values, basis = singular_values(design, degrees, smallest)
         # A singular vector's sign is anyone's choice, and libraries and processors differ in it: with it, all draws.
         signs = np.where(np.cos(np.arange(1.0, num_features + 1)) @ basis < 0.0, -1.0, 1.0)
         left, basis = left * signs, basis * signs
@@ -130,20 +125,22 @@ class EvidenceSpectrum:
         outside = observed - left @ (left.T @ observed)
         # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
         # which a small noise scale would blow up.
-        size = np.linalg.norm(observed)
+        size = math.sqrt(observed @ observed)
         residual, smallest = float(outside @ outside), float(share * size) ** 2
         blind = not from_rows and values.size < degrees and residual <= smallest
         if values.size >= degrees or residual <= smallest:
             residual = 0.0
-        size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
+        if prior_loc.any():
+            size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
         rounding = float(share * size) ** 2
 
-        def tensor(array: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.array(array, dtype=np.float64)).to(device)
-
+        own = (values, basis, projections, np.array(prior_loc), np.array(relative_scales))
+        values, basis, projections, prior_loc, relative_scales = (
+            torch.as_tensor(array, dtype=torch.float64, device=device) for array in own
+        )
         return cls(
-            tensor(values), tensor(basis), tensor(projections), residual, rounding, smallest if blind else 0.0,
-            num_rows, num_features, centred, tensor(prior_loc), tensor(relative_scales),
+            values, basis, projections, residual, rounding, smallest if blind else 0.0,
+            num_rows, num_features, centred, prior_loc, relative_scales,
         )  # fmt: skip
 
     def at_scale(self, factor: float) -> EvidenceSpectrum:
@@ -366,32 +363,3 @@ def _share_of_rounding(num_features: int, from_rows: bool) -> float:
     """
     rounding = 8 * (num_features + 1) * np.finfo(np.float64).eps
     return rounding if from_rows else math.sqrt(rounding)
-
-
-def _singular_value_decomposition(
-    design: np.ndarray, largest_rank: int, smallest: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return U (k, r), S (r,) descending and V (d, r) of a matrix of numerical rank r.
-
-    The rank is judged on columns of unit length, a short column being no sign of a short rank: by the singular values
-    above a share of the largest, and by what is known of it.
-
-    Raises:
-        LinAlgError: The Jacobi iteration did not converge.
-    """
-    lengths = np.linalg.norm(design, axis=0)
-    lengths = np.where(lengths > 0, lengths, 1.0)
-    left, values, right = scipy.linalg.svd(design / lengths, full_matrices=False, check_finite=False)
-    keep = values > smallest * (values[0] if values.size else 0.0)
-    keep[largest_rank:] = False
-    left, values, right = left[:, keep], values[keep], right[keep]
-    if lengths.max() <= lengths.min() * (1.0 + _OF_ONE_LENGTH):
-        return left, values * lengths[0], right.T
-    rescaled = (values[:, None] * right * lengths).T  # (d, r): design = left @ rescaled.T
-    if lengths.max() <= _GRADED * lengths.min() or values.size == 0:
-        basis, values, rotation = scipy.linalg.svd(rescaled, full_matrices=False, check_finite=False)
-        return left @ rotation.T, values, basis
-    values, basis, rotation, work, _, info = scipy.linalg.lapack.dgejsv(rescaled, joba=2, jobu=0, jobv=0, jobr=0)
-    if info != 0:
-        raise np.linalg.LinAlgError(f"the Jacobi singular value decomposition did not converge (info {info})")
-    return left @ rotation, values * (work[0] / work[1]), basis

@@ -7,6 +7,7 @@ import pytest
 import torch
 from path_designs import gap_from_rows
 from sklearn.linear_model import ElasticNet, Lasso, Ridge
+from threadpoolctl import threadpool_limits
 
 import bayesreg as br
 import bayesreg.paths.centred_design
@@ -369,3 +370,18 @@ def test_the_default_lambdas_and_the_signs_of_the_directions(diabetes):
         assert float(lambdas[-1] / lambdas[0]) == pytest.approx(share, rel=1e-12)
         basis = br.path(data, "l2").spectrum.basis.numpy()
         assert (np.cos(np.arange(1.0, data.num_features + 1)) @ basis >= 0.0).all()
+
+
+@pytest.mark.parametrize("kind", ["l2", "l1"])
+def test_the_number_of_threads_changes_no_digit(kind):
+    random = np.random.default_rng(5)
+    features = random.standard_normal((900, 600))  # of which a Cholesky factor by two threads is another one
+    data = br.RegressionData(features, features[:, :9].sum(axis=1) + random.standard_normal(900))
+
+    def digits(number):
+        with threadpool_limits(number, user_api="blas"):
+            fits = br.path(data, kind)
+            scores = fits.leave_one_out if kind == "l2" else fits.losses
+            return torch.cat([fits.lambdas, fits.weights.flatten(), fits.intercepts, scores])
+
+    assert torch.equal(digits(1), digits(2))

@@ -137,13 +137,14 @@ def _where_they_lie(features: np.ndarray, target: np.ndarray, pivot: np.ndarray)
     look = slice(max(_FIRST_LOOK, 2 * d))
     if n > _WORTH_A_LOOK * look.stop and _where_they_lie(features[look], target[look], pivot) is None:
         return None
-    ones, scatter = np.ones(n), np.empty((d + 1, d + 1))
+    ones, means, scatter = np.ones(n), np.empty(d + 1), np.empty((d + 1, d + 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        means = np.append(ones @ features, ones @ target) / n  # a third of the time of a mean
+        means[:-1], means[-1] = ones @ features, ones @ target  # a third of the time of a mean
+        means /= n
         _fill_gram(features, scatter[:-1, :-1])
         scatter[-1, :-1] = scatter[:-1, -1] = target @ features
         scatter[-1, -1] = target @ target
-        between = np.outer(means, means)
+        between = means[:, None] * means
         between *= n  # (n m_i) m_j would not be symmetric
         scatter -= between
         squares = np.diagonal(scatter)

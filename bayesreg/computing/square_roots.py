@@ -65,5 +65,5 @@ def _unit_diagonal(second_moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     divisors = np.where(scales > 0, scales, 1.0)
     unit = second_moments / divisors
     unit /= divisors[:, None]
-    np.fill_diagonal(unit, 1.0)  # a row of zeros too: it stands alone, and its scale of 0 brings it back
+    unit.flat[:: len(unit) + 1] = 1.0  # a row of zeros too: it stands alone, and its scale of 0 brings it back
     return unit, scales

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesreg.computing.row_sums import check_squares, gram_of
+from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.moments import Moments, as_moments
@@ -64,6 +65,7 @@ class CentredDesign:
         return self.moments.square_root()
 
     @cached_property
+    @one_thread()
     def spectrum(self) -> EvidenceSpectrum:
         """The singular value decomposition of Xc, with the target in its coordinates."""
         d = self.num_features

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesreg.computing.arrays import as_float64
+from bayesreg.computing.threads import one_thread
 from bayesreg.paths.centred_design import CentredDesign
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _SHARE, _SHARE_WITH_FEW_ROWS = 1e-3, 1e-2
 _BEYOND_SPECTRUM, _LEAST_OF_SPECTRUM = 100.0, 1e-6
 
 
+@one_thread()
 def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.ndarray:
     """Return 100 strengths, descending, evenly in their logarithm."""
     largest = float(np.abs(design.correlations).max())

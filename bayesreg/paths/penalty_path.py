@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from bayesreg.computing.threads import one_thread, threads_for
+from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
 from bayesreg.moments import Moments
 from bayesreg.paths.centred_design import CentredDesign, centred_design
@@ -73,9 +73,10 @@ def path(
         noise_scale = checked_number(noise_scale, "noise_scale", "a positive number")
         if not 0.0 < noise_scale < np.inf:
             raise ValueError(f"noise_scale must be positive and finite, got {noise_scale!r}")
-    design = centred_design(data, bool(intercept))
-    given = default_lambdas(design, kind, ratio) if lambdas is None else checked_lambdas(lambdas, kind)
-    fits = fit_all(design, kind, given, ratio)
+    with one_thread():
+        design = centred_design(data, bool(intercept))
+        given = default_lambdas(design, kind, ratio) if lambdas is None else checked_lambdas(lambdas, kind)
+        fits = fit_all(design, kind, given, ratio)
     weights, gaps = fits.weights, fits.gaps
     if not (gaps <= LARGEST_GAP).all():
         worst = int(np.argmax(np.where(np.isnan(gaps), np.inf, gaps)))
@@ -102,15 +103,9 @@ def path(
     )
 
 
+@one_thread()  # many products of vectors, which would wait for a second thread longer than they take
 def fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     """Return the fits at strengths in any order, as arrays."""
-    size = min(design.num_features, design.num_rows)
-    # A path is many products of vectors: they wait for a second thread longer than they take.
-    with threads_for(size) if kind == "l2" else one_thread():
-        return _fit_all(design, kind, lambdas, l1_ratio)
-
-
-def _fit_all(design: CentredDesign, kind: str, lambdas: np.ndarray, l1_ratio: float) -> RidgeFits | FittedPath:
     if kind == "l2":
         return fit_ridge(design, lambdas)
     order = np.argsort(-lambdas, kind="stable")

@@ -37,6 +37,7 @@ class RidgeFits:
     Attributes:
         spectrum: The decomposition.
         lambdas: Strengths, at least 0; at 0 the least-squares fit of minimum norm.
+        divisors: S_i^2 + n lambda, `(m, r)`.
         weights: `(m, d)`.
         mean_squares: |yc - Xc w|^2 / n, `(m,)`.
         gaps: What J lies above its minimum by at most, over J(0), `(m,)`.
@@ -44,6 +45,7 @@ class RidgeFits:
 
     spectrum: EvidenceSpectrum
     lambdas: np.ndarray
+    divisors: np.ndarray
     weights: np.ndarray
     mean_squares: np.ndarray
     gaps: np.ndarray
@@ -51,20 +53,23 @@ class RidgeFits:
     @property
     def shrinkage(self) -> np.ndarray:
         """F, `(m, r)`."""
-        return _shrinkage(self.spectrum, self.lambdas)
+        return np.square(self.spectrum.singular_values.numpy()) / self.divisors
+
+    def _kept(self) -> np.ndarray:
+        """Return 1 - f, without a difference, `(m, r)`."""
+        return self.spectrum.num_rows * self.lambdas[:, None] / self.divisors
 
     @one_thread()
     def variances(self) -> np.ndarray:
         """Return the posterior variances of the weights over s^2, `(m, d)`; infinite at 0 where the rank is short."""
-        squares, basis = np.square(self.spectrum.singular_values.numpy()), np.square(self.spectrum.basis.numpy())
-        ridge = self.spectrum.num_rows * self.lambdas[:, None]
-        inside = (1.0 / (squares + ridge)) @ basis.T
+        basis = np.square(self.spectrum.basis.numpy())
+        inside = (1.0 / self.divisors) @ basis.T
         if self.spectrum.rank == self.spectrum.num_features:
             return inside
         outside = np.maximum(1.0 - basis.sum(axis=1), 0.0)
         outside[outside < 64 * np.finfo(np.float64).eps] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
-            beyond = outside / ridge
+            beyond = outside / (self.spectrum.num_rows * self.lambdas[:, None])
         return inside + np.where(outside > 0.0, beyond, 0.0)
 
     def degrees_of_freedom(self) -> np.ndarray:
@@ -83,7 +88,7 @@ class RidgeFits:
     def generalised_cross_validation(self) -> np.ndarray:
         """Return (|r|^2 / n) / (1 - (df + 1) / n)^2, the 1 with an intercept only, `(m,)`; inf where that is 0 / 0."""
         spectrum = self.spectrum
-        free = spectrum.degrees_of_freedom - spectrum.rank + _kept(spectrum, self.lambdas).sum(axis=1)
+        free = spectrum.degrees_of_freedom - spectrum.rank + self._kept().sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             score = self.mean_squares / np.square(free / spectrum.num_rows)
         return np.where(np.isnan(score), np.inf, score)
@@ -99,7 +104,7 @@ class RidgeFits:
             The errors; infinite where a row alone determines a direction.
         """
         squares = self._of_blocks(
-            data, design, self.lambdas, lambda residuals, _: np.einsum("ij,ij->j", residuals, residuals)
+            data, design, slice(None), lambda residuals, _: np.einsum("ij,ij->j", residuals, residuals)
         )
         return np.sum(squares, axis=0) / self.spectrum.num_rows
 
@@ -107,8 +112,7 @@ class RidgeFits:
         self, data: RegressionData, design: CentredDesign, index: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each."""
-        one = self.lambdas[[index]]
-        both = self._of_blocks(data, design, one, lambda *of_rows: np.concatenate(of_rows, axis=1))
+        both = self._of_blocks(data, design, [index], lambda *of_rows: np.concatenate(of_rows, axis=1))
         return tuple(np.concatenate(both).T)
 
     @one_thread()
@@ -116,35 +120,36 @@ class RidgeFits:
         self,
         data: RegressionData,
         design: CentredDesign,
-        lambdas: np.ndarray,
+        which: slice | list[int],
         use: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> list[np.ndarray]:
         """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
         to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
-        projections, kept = spectrum.projections.numpy(), _kept(spectrum, lambdas)
+        projections, kept, lambdas = spectrum.projections.numpy(), self._kept()[which], self.lambdas[which]
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
             kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
         else:
             kept = np.column_stack([kept, np.ones(len(kept))])
-        step = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1))
+        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=1).argmin())
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
             go_on()
             rows = slice(first, first + step)
             left = (data.features[rows] - design.feature_means) @ to_left
-            squares = np.square(left)
-            inside = left * projections
+            inside, squares = np.empty((2, len(left), kept.shape[1]))
+            rank = left.shape[1]
+            np.multiply(left, projections, out=inside[:, :rank])
+            np.square(left, out=squares[:, :rank])
             if not full:  # one more coordinate, of which all is kept: what lies outside the span
-                beyond = data.target[rows] - design.target_mean - inside.sum(axis=1)
-                inside = np.column_stack([inside, beyond])
-                squares = np.column_stack([squares, np.maximum(1.0 - own - squares.sum(axis=1), 0.0)])
+                inside[:, -1] = data.target[rows] - design.target_mean - inside[:, :-1].sum(axis=1)
+                squares[:, -1] = np.maximum(1.0 - own - squares[:, :-1].sum(axis=1), 0.0)
             residuals, freedom = inside @ kept.T, squares @ kept.T
             with np.errstate(divide="ignore", invalid="ignore"):
                 residuals /= freedom
-            if not freedom.all():
+            if not freedom[:, least].all():  # where anything is 0, it is so there
                 residuals[np.isnan(residuals)] = np.inf
             return use(residuals, freedom)
 
@@ -161,31 +166,21 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     Returns:
         The fits.
     """
-    spectrum = design.spectrum
-    values, projections = spectrum.singular_values.numpy(), spectrum.projections.numpy()
-    n = design.num_rows
-    weights = (values * projections / (np.square(values) + n * lambdas[:, None])) @ spectrum.basis.numpy().T
+    spectrum, n = design.spectrum, design.num_rows
+    values, basis, projections = (
+        tensor.numpy() for tensor in (spectrum.singular_values, spectrum.basis, spectrum.projections)
+    )
+    ridge = n * lambdas[:, None]
+    divisors = np.square(values) + ridge
+    weights = (values * projections / divisors) @ basis.T
     # Not from the weights: second moments make a small residual a difference of large numbers.
-    mean_squares = (spectrum.residual + np.square(_kept(spectrum, lambdas) * projections).sum(axis=1)) / n
-    correlations = design.residuals(weights)[1]
+    mean_squares = (spectrum.residual + np.square(ridge / divisors) @ np.square(projections)) / n
     # J is quadratic: its excess is half the gradient's square in the metric of the inverse Hessian, at most 1 / lambda.
-    gradient = correlations - lambdas[:, None] * weights
-    along = np.square(gradient @ spectrum.basis.numpy())
-    curvature = np.square(values) / n + lambdas[:, None]
-    excess = (along / curvature).sum(axis=1)
+    gradient = design.residuals(weights)[1] - lambdas[:, None] * weights
+    along = np.square(gradient @ basis)
+    excess = n * (along / divisors).sum(axis=1)
     if spectrum.rank < design.num_features:
         rest = np.maximum(np.square(gradient).sum(axis=1) - along.sum(axis=1), 0.0)
         excess += np.divide(rest, lambdas, out=np.zeros_like(rest), where=lambdas > 0.0)
     null = design.mean_square
-    return RidgeFits(spectrum, lambdas, weights, mean_squares, excess / (null if null > 0.0 else 1.0))
-
-
-def _kept(spectrum: EvidenceSpectrum, lambdas: np.ndarray) -> np.ndarray:
-    """Return 1 - f, without a difference, `(m, r)`."""
-    ridge = spectrum.num_rows * lambdas[:, None]
-    return ridge / (np.square(spectrum.singular_values.numpy()) + ridge)
-
-
-def _shrinkage(spectrum: EvidenceSpectrum, lambdas: np.ndarray) -> np.ndarray:
-    squares = np.square(spectrum.singular_values.numpy())
-    return squares / (squares + spectrum.num_rows * lambdas[:, None])
+    return RidgeFits(spectrum, lambdas, divisors, weights, mean_squares, excess / (null if null > 0.0 else 1.0))
