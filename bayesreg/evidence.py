@@ -134,9 +134,9 @@ class EvidenceSpectrum:
             size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
         rounding = float(share * size) ** 2
 
-        own = (values, basis, projections, np.array(prior_loc), np.array(relative_scales))
         values, basis, projections, prior_loc, relative_scales = (
-            torch.as_tensor(array, dtype=torch.float64, device=device) for array in own
+            torch.from_numpy(own).to(device)
+            for own in (values, basis, projections, np.array(prior_loc), np.array(relative_scales))
         )
         return cls(
             values, basis, projections, residual, rounding, smallest if blind else 0.0,

@@ -139,13 +139,13 @@ class RidgeFits:
             go_on()
             rows = slice(first, first + step)
             left = (data.features[rows] - design.feature_means) @ to_left
-            inside, squares = np.empty((2, len(left), kept.shape[1]))
             rank = left.shape[1]
+            inside, squares = np.empty((2, len(left), kept.shape[1]))
             np.multiply(left, projections, out=inside[:, :rank])
             np.square(left, out=squares[:, :rank])
             if not full:  # one more coordinate, of which all is kept: what lies outside the span
-                inside[:, -1] = data.target[rows] - design.target_mean - inside[:, :-1].sum(axis=1)
-                squares[:, -1] = np.maximum(1.0 - own - squares[:, :-1].sum(axis=1), 0.0)
+                inside[:, rank] = data.target[rows] - design.target_mean - left @ projections
+                squares[:, rank] = np.maximum(1.0 - own - np.einsum("ij,ij->i", left, left), 0.0)
             residuals, freedom = inside @ kept.T, squares @ kept.T
             with np.errstate(divide="ignore", invalid="ignore"):
                 residuals /= freedom
