@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-Piece, Result = TypeVar("Piece"), TypeVar("Result")
+Piece, Result, Function = TypeVar("Piece"), TypeVar("Result"), TypeVar("Function", bound=Callable)
 
 # From this many rows and columns on, the BLAS's threads pay.
 _LARGE = 1000
@@ -24,35 +24,39 @@ _blas_threads_before: list[int] = []
 _num_inside = 0
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+class one_thread(AbstractContextManager):
     """Run torch, where it is loaded, and the BLAS of NumPy and SciPy on one thread; put back on exit.
 
-    A Markov chain makes other draws of a last digit. This holds for the libraries that threadpoolctl knows (OpenBLAS,
-    MKL, BLIS); Apple's Accelerate goes its own way. Several Python threads may be inside at once; where the
-    one that came first leaves first, OpenBLAS lets nobody else put its number of threads back, and it stays at 1.
+    A context manager and a decorator of functions. A Markov chain makes other draws of a last digit. This holds for
+    the libraries that threadpoolctl knows (OpenBLAS, MKL, BLIS); Apple's Accelerate goes its own way. Several Python
+    threads may be inside at once; where the one that came first leaves first, OpenBLAS lets nobody else put its number
+    of threads back, and it stays at 1.
 
-    Yields:
-        Nothing.
+    Example:
+        >>> import torch
+        >>> with one_thread():
+        ...     torch.get_num_threads()
+        1
     """
-    if getattr(_inside, "flag", False):
-        yield
-        return
-    torch = sys.modules.get("torch")  # what works on NumPy arrays alone does not wait for its import
-    before, limited = torch.get_num_threads() if torch else _blas_threads(), False
-    try:
-        _limit_blas()
-        limited = True
-        _inside.flag, _inside.num_threads = True, before
-        if torch:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        _inside.flag = False
-        if torch:
-            torch.set_num_threads(before)
-        if limited:
-            _release_blas()
+
+    def __enter__(self) -> None:
+        self._num_threads = None if _is_inside() else _enter()
+
+    def __exit__(self, *_) -> None:
+        if self._num_threads is not None:
+            _leave(self._num_threads)
+
+    def __call__(self, function: Function) -> Function:
+        """Return the function so that it runs inside."""
+
+        @functools.wraps(function)
+        def on_one_thread(*args, **kwargs):
+            if _is_inside():  # most calls come from such a function: for microseconds' work the frame is worth saving
+                return function(*args, **kwargs)
+            with one_thread():
+                return function(*args, **kwargs)
+
+        return on_one_thread
 
 
 def threads_for(size: int) -> AbstractContextManager[None]:
@@ -65,7 +69,7 @@ def threads_for(size: int) -> AbstractContextManager[None]:
 
 def num_threads() -> int:
     """Return how many threads `in_parallel` uses: torch's number of them, or the BLAS's, as before `one_thread`."""
-    return _inside.num_threads if getattr(_inside, "flag", False) else 1
+    return _inside.num_threads if _is_inside() else 1
 
 
 def in_parallel(
@@ -122,6 +126,36 @@ class _Stopped(Exception):
 
 def _go_on() -> None:
     pass
+
+
+def _is_inside() -> bool:
+    return getattr(_inside, "flag", False)
+
+
+def _enter() -> int:
+    """Set the threads to one; return how many torch had, or the BLAS without it."""
+    torch = sys.modules.get("torch")  # what works on NumPy arrays alone does not wait for its import
+    before, limited = torch.get_num_threads() if torch else _blas_threads(), False
+    _inside.torch = torch
+    try:
+        _limit_blas()
+        limited = True
+        _inside.flag, _inside.num_threads = True, before
+        if torch:
+            torch.set_num_threads(1)
+    except BaseException:  # an interrupt
+        _leave(before, limited)
+        raise
+    return before
+
+
+def _leave(num_threads: int, limited: bool = True) -> None:
+    """Undo `_enter`."""
+    _inside.flag = False
+    if _inside.torch:
+        _inside.torch.set_num_threads(num_threads)
+    if limited:
+        _release_blas()
 
 
 def _limit_blas() -> None:

@@ -103,10 +103,11 @@ class RidgeFits:
         Returns:
             The errors; infinite where a row alone determines a direction.
         """
-        squares = self._of_blocks(
-            data, design, slice(None), lambda residuals, _: np.einsum("ij,ij->j", residuals, residuals)
-        )
-        return np.sum(squares, axis=0) / self.spectrum.num_rows
+
+        def sum_of_squares(residuals: np.ndarray, _: np.ndarray) -> np.ndarray:
+            return np.ones(len(residuals)) @ np.square(residuals, out=residuals)
+
+        return np.sum(self._of_blocks(data, design, slice(None), sum_of_squares), axis=0) / self.spectrum.num_rows
 
     def leave_one_out_rows(
         self, data: RegressionData, design: CentredDesign, index: int
