@@ -173,8 +173,10 @@ def test_an_improper_posterior_is_refused(kind):
 def test_no_global_state_is_touched_and_no_tensor_made_carelessly(data, kind, strict_factories):
     torch.manual_seed(0)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
-    br.posterior_path(data, kind, prior_scales=[0.02, 1.0], noise_scale=LEARNED, draws=400, within=0.1)
-    br.posterior_path(data, kind, prior_scales=[0.02, 1.0], noise_scale=0.5, draws=400, within=0.1)
+    for noise in (LEARNED, 0.5):
+        asked = {"noise_scale": noise, "draws": 400, "within": 0.1, "num_density_points": 3}
+        br.posterior_path(data, kind, prior_scales=[0.02, 1.0], **asked)
+        br.posterior_path(data, kind, prior_scales=[0.02, 1.0], relative_to_noise=True, **asked)
     assert torch.equal(before, torch.get_rng_state()) and torch.get_num_threads() == threads
 
 

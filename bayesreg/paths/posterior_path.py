@@ -275,6 +275,14 @@ def posterior_path(
         2     0.01  0.32  0.04
         12    0.10  0.30  0.04
         22    1.00  0.19  0.03
+
+        The same lambdas, the noise learned:
+
+        >>> import pyro.distributions as dist
+        >>> noise = dist.HalfNormal(1.0)
+        >>> learned = br.posterior_path(data, "l2", [0.01, 0.1, 1.0], noise_scale=noise, relative_to_noise=True)
+        >>> learned.prior_scales, learned.noise_scale
+        (tensor([0.4757, 0.1504, 0.0476], dtype=torch.float64), tensor([0.7003, 0.7178, 0.8080], dtype=torch.float64))
     """
     if kind not in PRIORS:
         raise ValueError(f"kind must be one of {', '.join(PRIORS)}, got {kind!r}")
