@@ -202,7 +202,9 @@ def _summaries(
         found["probability_near_zero"] = (weights.abs() <= wanted.within).double().mean((0, 1))
     if wanted.num_density_points is not None:
         found["density_at"] = density_points(found["mean"], found["sd"], wanted.num_density_points)
-        gram, cross = (torch.tensor(part, device="cpu") for part in (target.moments.Sxx, target.moments.Sxy))
+        gram, cross = (
+            torch.tensor(part, dtype=torch.float64, device="cpu") for part in (target.moments.Sxx, target.moments.Sxy)
+        )
         noise_at = noise.reshape(-1) if noise.ndim else noise
         unit = noise_at if target.model.prior.relative_to_noise else torch.ones_like(noise_at)
         scale_at = float(target.model.prior.scale) * unit
