@@ -109,16 +109,26 @@ def strength_from_scale(
     return in_range(purpose, strength / scale if kind == "l2" else strength)
 
 
-def scale_from_strength(kind: PenaltyKind, strength: float, convention: str = CANONICAL, **knowledge: Any) -> float:
+def scale_from_strength(
+    kind: PenaltyKind,
+    strength: float,
+    convention: str = CANONICAL,
+    *,
+    relative_to_noise: bool = False,
+    **knowledge: Any,
+) -> float:
     """The scale of the Gaussian (L2) or Laplace (L1) prior that a strength stands for.
 
         t = s / sqrt(n lambda2)          b = s^2 / (n lambda1)
+
+    or, relative to the noise, t / s = 1 / sqrt(n lambda2) and b / s = s / (n lambda1).
 
     Args:
         kind: "l2" for a Gaussian prior, "l1" for a Laplace prior.
         strength: The strength; positive, or else a ValueError (strength 0 is the flat prior, which has no scale). A
             NumPy array of strengths gives an array of scales.
         convention: The convention that the strength is in.
+        relative_to_noise: Whether the scale is wanted in units of the noise scale.
         **knowledge: What the conversion needs, see `bayesreg.multipliers.KNOWLEDGE`.
 
     Returns:
@@ -131,5 +141,6 @@ def scale_from_strength(kind: PenaltyKind, strength: float, convention: str = CA
         0.00183
     """
     purpose = f"the scale of the prior behind a {convention} strength"
-    squared_or_not = prior_factor(kind, convention).at(purpose, **knowledge) / in_range("a strength", strength)
+    factor = prior_factor(kind, convention, relative_to_noise).at(purpose, **knowledge)
+    squared_or_not = factor / in_range("a strength", strength)
     return in_range(purpose, squared_or_not**0.5 if kind == "l2" else squared_or_not)

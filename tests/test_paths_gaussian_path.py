@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pyro.distributions as dist
 import pytest
+import scipy.linalg
 import scipy.stats
 import torch
 
@@ -157,3 +158,81 @@ def test_a_joint_mode_is_that_of_map_estimate_and_none_where_there_is_none():
         np.testing.assert_allclose(weights, fit.weights, rtol=1e-9, atol=1e-12)
     without = br.posterior_path(data_of("wide"), "l2", prior_scales=[2.0, 0.1], noise_scale=dist.HalfNormal(1.0))
     assert without.mode is None and torch.isfinite(without.mean).all()
+
+
+class RelativeToLearnedNoise:
+    """The posterior under Normal(0, (tau s)^2), by Gauss-Legendre rules over log s, from rows and plain inverses."""
+
+    def __init__(self, data, law, tau, intercept):
+        nodes, weights = np.polynomial.legendre.leggauss(40)
+        edges = np.linspace(-7.0, 4.0, 31)
+        half = 0.5 * np.diff(edges)[:, None]
+        log_noise = (half * nodes + 0.5 * (edges[1:] + edges[:-1])[:, None]).ravel()
+        self.noise, n = np.exp(log_noise), len(data.target)
+        # Differences from the mean, in an orthonormal basis; the intercept's integral leaves n^(-1/2).
+        basis = scipy.linalg.null_space(np.ones((1, n))) if intercept else np.eye(n)
+        target, features = basis.T @ data.target, basis.T @ data.features
+        covariance = np.eye(len(target)) + tau**2 * features @ features.T
+        evidence = np.array([scipy.stats.multivariate_normal(cov=s**2 * covariance).logpdf(target) for s in self.noise])
+        evidence += law.logpdf(self.noise) + log_noise - 0.5 * intercept * math.log(n)
+        masses = np.exp(evidence - evidence.max()) * (half * weights).ravel()
+        assert max(masses[0], masses[-1]) < 1e-18 * masses.sum()
+        self.log_evidence, self.masses = evidence.max() + math.log(masses.sum()), masses / masses.sum()
+        moments = [textbook(data, s, tau * s, intercept) for s in self.noise]
+        self.means = np.stack([mean for mean, _ in moments])
+        self.deviations = np.stack([np.sqrt(np.diag(covariance)) for _, covariance in moments])
+
+    def average(self, values):
+        return self.masses @ values
+
+    def cdf(self, w):
+        return self.average(scipy.stats.norm.cdf(w, self.means, self.deviations))
+
+    def density(self, w):
+        return self.average(scipy.stats.norm.pdf(w, self.means, self.deviations))
+
+
+@pytest.mark.parametrize(
+    ("law", "textbook_law"),
+    [
+        (dist.HalfNormal(2.0), scipy.stats.halfnorm(scale=2.0)),
+        (dist.LogNormal(-1.0, 0.25), scipy.stats.lognorm(0.25, scale=math.exp(-1.0))),
+    ],
+)
+@pytest.mark.parametrize(("design", "intercept"), [("tall", True), ("wide", True), ("tall", False)])
+def test_relative_to_learned_noise_agrees_with_quadrature(design, intercept, law, textbook_law):
+    data, lambdas = data_of(design), [0.003, 2.0, 0.1]
+    path = br.posterior_path(
+        data, "l2", lambdas, noise_scale=law, relative_to_noise=True, within=0.3, intercept=intercept,
+        num_density_points=5,
+    )  # fmt: skip
+    n = len(data.target)
+    assert path.relative_to_noise and path.lambdas.tolist() == lambdas
+    np.testing.assert_allclose(path.prior_scales, 1.0 / np.sqrt(n * np.array(lambdas)), rtol=1e-14)
+    for point, tau in enumerate(path.prior_scales.tolist()):
+        exact = RelativeToLearnedNoise(data, textbook_law, tau, intercept)
+        mean = exact.average(exact.means)
+        variance = exact.average(exact.deviations**2 + (exact.means - mean) ** 2)
+        assert float(path.log_evidence[point]) == pytest.approx(exact.log_evidence, abs=1e-8)
+        assert float(path.noise_scale[point]) == pytest.approx(exact.average(exact.noise), rel=1e-8)
+        np.testing.assert_allclose(path.mean[point], mean, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(path.sd[point], np.sqrt(variance), rtol=1e-8)
+        for name, probability in (("lower", 0.05), ("median", 0.5), ("upper", 0.95)):
+            np.testing.assert_allclose(exact.cdf(getattr(path, name)[point].numpy()), probability, atol=1e-8)
+        near = exact.cdf(0.3) - exact.cdf(-0.3)
+        np.testing.assert_allclose(path.probability_near_zero[point], near, atol=1e-8)
+        at = path.density_at[point].numpy().T
+        heights = np.stack([exact.density(row) for row in at])
+        np.testing.assert_allclose(path.density[point].numpy().T, heights, rtol=1e-7)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_relative_to_learned_noise_mean_and_mode_are_the_ridge_fit_of_the_strength(design):
+    data, lambdas, law = data_of(design), [1.0, 0.1, 0.01], dist.HalfNormal(1.0)
+    path = br.posterior_path(data, "l2", lambdas, noise_scale=law, relative_to_noise=True)
+    fits = br.path(data, "l2", lambdas)
+    np.testing.assert_allclose(path.mean, fits.weights, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(path.mode, fits.weights, rtol=1e-9, atol=1e-11)
+    for weights, tau in zip(path.mode, path.prior_scales.tolist(), strict=True):
+        model = br.LinearRegression(br.GaussianPrior(tau, relative_to_noise=True), law)
+        np.testing.assert_allclose(weights, br.map_estimate(model, data).weights, rtol=1e-9, atol=1e-11)

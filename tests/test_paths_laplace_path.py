@@ -1,5 +1,6 @@
 """Posteriors under Laplace priors on a grid of scales: closed forms in one feature, other samplers, and seeds."""
 
+import functools
 import math
 import warnings
 
@@ -212,3 +213,100 @@ def test_batches_on_threads_are_those_one_after_the_other(monkeypatch):
         finally:
             torch.set_num_threads(before)
     assert torch.equal(*found)
+
+
+class RelativeToLearnedNoise:
+    """One weight under Laplace(0, scale x noise scale): its density and that of log noise, summed over a grid."""
+
+    def __init__(self, data, scale, law):
+        self.weights, self.log_noise = (
+            np.linspace(-8.0, 10.0, 9001) * min(1.0, 4.0 * scale),
+            np.linspace(-4.0, 3.0, 201),
+        )
+        x, y = data.features[:, 0] - data.features.mean(), data.target - data.target.mean()
+        w, noise = self.weights[:, None], np.exp(self.log_noise)
+        squares = y @ y - 2.0 * w * (x @ y) + w**2 * (x @ x)
+        # n - 1 powers of 1 / s by the rows, the intercept integrated out, and one by the weight's prior.
+        density = -squares / (2.0 * noise**2) - len(y) * self.log_noise - np.abs(w) / (scale * noise)
+        density += law.log_prob(torch.from_numpy(noise)).numpy() + self.log_noise
+        density = np.exp(density - density.max())
+        self.of_weight, self.of_log_noise = (density.sum(axis) / density.sum() for axis in (1, 0))
+        assert max(self.of_weight[[0, -1]].max(), self.of_log_noise[[0, -1]].max()) < 1e-6
+
+    def moments(self):
+        """Mean and standard deviation of the weight, and of the log noise scale."""
+        for values, masses in ((self.weights, self.of_weight), (self.log_noise, self.of_log_noise)):
+            mean = masses @ values
+            yield mean, math.sqrt(masses @ (values - mean) ** 2)
+
+    def cdf(self, w):
+        return np.interp(w, self.weights, self.of_weight.cumsum() - 0.5 * self.of_weight)
+
+
+def test_relative_scales_in_one_batch_have_their_own_posteriors():
+    data, scales, law = data_of(8, 1), [0.02, 0.3, 5.0], dist.LogNormal(-0.5, 0.5)
+    grid = PriorGrid("l1", np.array(scales), law, True, br.Moments.from_data(data), relative_to_noise=True)
+    targets = [grid.target(scale) for scale in scales]
+    found = gibbs.run_at_scales(targets, draws=400, thin=2, tune=50, chains=16, seed=1)
+    for named, scale in zip(found, scales, strict=True):
+        weight, log_noise = RelativeToLearnedNoise(data, scale, law).moments()
+        assert_matches(named["weights"][..., 0], *weight)
+        assert_matches(named["noise_scale"].log(), *log_noise)
+
+
+@pytest.mark.parametrize("engine", ["rejection", "gibbs", "hmc"])
+def test_relative_to_learned_noise_agrees_with_quadrature(monkeypatch, engine):
+    monkeypatch.setattr(laplace_path, "candidates", lambda target: [(engine, "as the test wants it")])
+    monkeypatch.setattr(laplace_path, "_LARGEST_RANK", 0 if engine == "hmc" else 1)
+    data, scales, law = data_of(8, 1), [5.0, 0.3, 0.02], dist.LogNormal(-0.5, 0.5)
+    path = br.posterior_path(
+        data, "l1", prior_scales=scales, noise_scale=law, relative_to_noise=True, draws=4000, seed=2, within=0.05
+    )
+    assert path.engines == (engine,) * 3 and path.lambdas is None
+    for point, scale in enumerate(scales):
+        exact, ess = RelativeToLearnedNoise(data, scale, law), float(path.ess[point])
+        (mean, _), (_, log_noise_sd) = exact.moments()
+        assert abs(float(path.mean[point]) - mean) < 4.5 * float(path.mcse_mean[point])
+        for name, probability in (("lower", 0.05), ("median", 0.5), ("upper", 0.95)):
+            assert_holds(exact.cdf(float(getattr(path, name)[point])), probability, ess, (scale, name))
+        near = exact.cdf(0.05) - exact.cdf(-0.05)
+        assert_holds(float(path.probability_near_zero[point]), near, ess, scale)
+        expected = exact.of_log_noise @ np.exp(exact.log_noise)
+        spread = math.sqrt(exact.of_log_noise @ (np.exp(exact.log_noise) - expected) ** 2)
+        assert abs(float(path.noise_scale[point]) - expected) < 4.5 * spread / math.sqrt(ess)
+        assert log_noise_sd > 0.1  # one noise scale is not as good as all
+
+
+def test_relative_to_learned_noise_agrees_with_sample():
+    data, scales = data_of(5, 8), [0.1, 1.0]
+    law = dist.LogNormal(-0.5, 0.5)
+    path = br.posterior_path(data, "l1", prior_scales=scales, noise_scale=law, relative_to_noise=True, seed=3)
+    for point, scale in enumerate(scales):
+        model = br.LinearRegression(br.LaplacePrior(scale, relative_to_noise=True), law)
+        posterior = br.sample(model, data, seed=4)
+        draws, noise = posterior.draws["weights"], posterior.draws["noise_scale"]
+        mean, errors = diagnose(draws, Chains.mean, Chains.mcse_mean)
+        error = torch.hypot(errors, path.mcse_mean[point])
+        assert ((mean - path.mean[point]).abs() < 4.5 * error).all()
+        for name, probability in (("lower", 0.05), ("upper", 0.95)):
+            (found,) = diagnose(draws, functools.partial(Chains.mcse_quantile, probability=probability))
+            other = torch.quantile(draws.flatten(0, 1), probability, 0)
+            error = torch.hypot(found, getattr(path, f"mcse_{name}")[point])
+            assert ((other - getattr(path, name)[point]).abs() < 4.5 * error).all(), name
+        error = float(noise.std()) * math.sqrt(2.0 / float(path.ess[point]))
+        assert abs(float(noise.mean() - path.noise_scale[point])) < 4.5 * error
+
+
+def test_modes_relative_to_learned_noise_are_those_of_map_estimate():
+    data, scales, law = data_of(12, 8), [0.1, 4.0], dist.LogNormal(-0.5, 0.5)
+    path = br.posterior_path(data, "l1", prior_scales=scales, noise_scale=law, relative_to_noise=True, draws=800)
+    for weights, scale in zip(path.mode, scales, strict=True):
+        fit = br.map_estimate(br.LinearRegression(br.LaplacePrior(scale, relative_to_noise=True), law), data)
+        np.testing.assert_allclose(weights, fit.weights, rtol=1e-8, atol=1e-11)
+        assert torch.equal(weights == 0, fit.weights == 0)
+    assert 0 < int((path.mode == 0).sum()) < 16
+
+
+def test_warnings_name_the_scales_that_were_given():
+    with pytest.warns(br.ConvergenceWarning, match=r"smallest ESS is \d+ at prior scale 0\.5 \(threshold 400\)"):
+        br.posterior_path(data_of(5, 8), "l1", prior_scales=[0.5], noise_scale=0.01, relative_to_noise=True, draws=100)

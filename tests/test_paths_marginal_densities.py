@@ -110,7 +110,35 @@ def test_narrow_noise_and_narrow_priors_lose_no_digits(noise, prior_scale):
     narrow = torch.full((3,), 2.0 * prior_scale, dtype=torch.float64)  # at zero, where the prior is the narrower one
     spread = torch.where(moved == 0.0, torch.minimum(precision.rsqrt(), narrow), precision.rsqrt())
     points = moved.unsqueeze(-1) + spread.unsqueeze(-1) * torch.linspace(-12.0, 12.0, 4801, dtype=torch.float64)
-    known = torch.tensor(noise, dtype=torch.float64)
-    densities = laplace_densities(points, weights, known, prior_scale, gram, cross)
+    known, scale = torch.tensor([noise, prior_scale], dtype=torch.float64)
+    densities = laplace_densities(points, weights, known, scale, gram, cross)
     area = torch.trapezoid(densities, points)
     assert torch.allclose(area, torch.ones(3, dtype=torch.float64), atol=1e-4), area
+
+
+def test_relative_to_learned_noise_each_draw_has_a_prior_of_its_own():
+    """A weight and a constant column: given the noise scale, p(w | s, y) and the prior, by quadrature over log s."""
+    random, tau, law = np.random.default_rng(0), 0.4, dist.LogNormal(0.5, 0.5)
+    x, noise = random.standard_normal(10) + 1.5, np.exp(np.linspace(-2.0, 4.0, 601))
+    y = 0.8 * x + 2.0 * random.standard_normal(10)
+    path = br.posterior_path(
+        br.RegressionData(np.column_stack([x, np.ones(10)]), y), "l1", prior_scales=[tau], noise_scale=law,
+        relative_to_noise=True, draws=4000, num_density_points=17,
+    )  # fmt: skip
+    xc, yc = x - x.mean(), y - y.mean()
+    w = np.linspace(-40.0, 40.0, 40_001)[:, None]
+
+    def height(w, s):
+        return np.exp(-((yc - w * xc).reshape(-1, 10) ** 2).sum(1)[:, None] / (2 * s**2) - np.abs(w) / (tau * s))
+
+    mass = np.stack([np.trapezoid(height(w, s)[:, 0], dx=w[1, 0] - w[0, 0]) for s in noise])
+    # n - 1 powers of 1 / s by the rows, one by the prior of the weight; the other column integrates out.
+    posterior = mass * noise ** -(9.0 + 1.0) * np.exp(law.log_prob(torch.from_numpy(noise)).numpy()) * noise
+    posterior /= posterior.sum()
+    for j in range(2):
+        at = path.density_at[0, j].numpy()[:, None]
+        given_noise = height(at, noise) / mass if j == 0 else scipy.stats.laplace.pdf(at, scale=tau * noise)
+        expected = given_noise @ posterior
+        spread = np.sqrt((given_noise - expected[:, None]) ** 2 @ posterior)
+        error = spread / np.sqrt(min(500.0, float(path.ess[0])))  # the mean is over 500 draws of the noise
+        assert np.all(np.abs(path.density[0, j].numpy() - expected) < 4.5 * error), j

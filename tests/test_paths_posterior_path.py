@@ -1,5 +1,6 @@
 """The posterior path's axis, result and errors; its numbers are held to others in the tests of its two kinds."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -33,6 +34,37 @@ def test_lambdas_and_prior_scales_are_one_axis(data, kind):
     back = br.posterior_path(data, kind, prior_scales=path.prior_scales, noise_scale=0.5, draws=400)
     np.testing.assert_allclose(back.lambdas, path.lambdas, rtol=1e-14)
     np.testing.assert_allclose(back.mean, path.mean, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_relative_to_known_noise_is_the_absolute_scale_digit_for_digit(data, kind):
+    asked = {"noise_scale": 0.3, "draws": 400, "within": 0.1, "num_density_points": 7}
+    path = br.posterior_path(data, kind, prior_scales=[0.7, 4.0, 0.1], relative_to_noise=True, **asked)
+    scales = path.prior_scales * 0.3
+    absolute = br.posterior_path(data, kind, prior_scales=scales, **asked)
+    assert path.relative_to_noise and not absolute.relative_to_noise
+    assert path.prior_scales.tolist() == [0.7, 4.0, 0.1] and path.engines == absolute.engines
+    for field in dataclasses.fields(path):
+        values, others = (getattr(one, field.name) for one in (path, absolute))
+        if isinstance(values, torch.Tensor) and field.name not in ("prior_scales", "lambdas"):
+            assert torch.equal(values.nan_to_num(), others.nan_to_num()), field.name
+    np.testing.assert_allclose(path.lambdas, absolute.lambdas, rtol=1e-14)
+    expected = 1 / (12 * path.prior_scales**2) if kind == "l2" else 0.3 / (12 * path.prior_scales)
+    np.testing.assert_allclose(path.lambdas, expected, rtol=1e-14)
+    back = br.posterior_path(data, kind, path.lambdas, relative_to_noise=True, **asked)
+    np.testing.assert_allclose(back.prior_scales, path.prior_scales, rtol=1e-14)
+    np.testing.assert_allclose(back.mode, path.mode, rtol=1e-9, atol=1e-12)
+
+
+def test_a_path_relative_to_the_noise_says_so(data):
+    path = br.posterior_path(data, "l2", [0.3, 0.1], noise_scale=LEARNED, relative_to_noise=np.True_)
+    assert path.relative_to_noise is True
+    assert repr(path) == "PosteriorPath(l2: 2 prior scales, in noise scales, x 2 weights; 2 by exact)"
+    frame = path.to_frame()
+    np.testing.assert_array_equal(frame["prior_scale"], np.repeat(path.prior_scales.numpy(), 2))
+    assert frame["lambda"].tolist() == [0.3, 0.3, 0.1, 0.1]
+    of_laplace = br.posterior_path(data, "l1", prior_scales=[0.3], noise_scale=LEARNED, relative_to_noise=True)
+    assert of_laplace.lambdas is None and "lambda" not in of_laplace.to_frame()
 
 
 @pytest.mark.parametrize("noise", [0.5, LEARNED])
@@ -91,7 +123,25 @@ def test_each_weight_has_its_own_distance(data):
         (ValueError, "prior_scales must be positive and finite, got inf", {"prior_scales": [math.inf]}),
         (ValueError, r"lambdas must be a vector of positive .* shape \(0,\)", {"lambdas": []}),
         (TypeError, "lambdas must be a vector of positive finite numbers, got 'auto'", {"lambdas": "auto"}),
-        (ValueError, "lambdas need a known noise scale", {"lambdas": [1.0], "noise_scale": LEARNED}),
+        (
+            ValueError,
+            r"lambdas need a known noise scale: .* relative_to_noise=True, .* 1 / \(n tau\^2\)",
+            {"lambdas": [1.0], "noise_scale": LEARNED},
+        ),
+        *(
+            (
+                ValueError,
+                r"lambdas need a known noise scale: .* nor does one relative to the noise \(lambda = s / \(n tau\)\)",
+                {"lambdas": [1.0], "noise_scale": LEARNED, "kind": "l1", "relative_to_noise": relative},
+            )
+            for relative in (False, True)
+        ),
+        (TypeError, "relative_to_noise must be True or False, got 1", {"lambdas": [1.0], "relative_to_noise": 1}),
+        (
+            ValueError,
+            "prior_scales times the noise scale must be positive and finite",
+            {"prior_scales": [1.0, 1e-150], "noise_scale": 1e-200, "relative_to_noise": True},
+        ),
         (ValueError, "kind must be one of l2, l1, got 'elasticnet'", {"lambdas": [1.0], "kind": "elasticnet"}),
         (ValueError, r"noise_scale=...\) must be positive and finite", {"lambdas": [1.0], "noise_scale": -1.0}),
         (TypeError, "noise_scale", {"lambdas": [1.0], "noise_scale": "HalfNormal"}),
@@ -123,8 +173,10 @@ def test_an_improper_posterior_is_refused(kind):
 def test_no_global_state_is_touched_and_no_tensor_made_carelessly(data, kind, strict_factories):
     torch.manual_seed(0)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
-    br.posterior_path(data, kind, prior_scales=[0.02, 1.0], noise_scale=LEARNED, draws=400, within=0.1)
-    br.posterior_path(data, kind, prior_scales=[0.02, 1.0], noise_scale=0.5, draws=400, within=0.1)
+    for noise in (LEARNED, 0.5):
+        asked = {"noise_scale": noise, "draws": 400, "within": 0.1, "num_density_points": 3}
+        br.posterior_path(data, kind, prior_scales=[0.02, 1.0], **asked)
+        br.posterior_path(data, kind, prior_scales=[0.02, 1.0], relative_to_noise=True, **asked)
     assert torch.equal(before, torch.get_rng_state()) and torch.get_num_threads() == threads
 
 
@@ -155,3 +207,11 @@ def test_original_units_are_those_of_draws_in_them(kind):
     fits = br.path(data, kind, noise_scale=0.8)
     with pytest.raises(ValueError, match="units of the path"):
         br.plots.plot_path(fits, original)
+
+
+def test_original_units_leave_scales_relative_to_the_noise(data):
+    path = br.posterior_path(data.standardized(), "l2", [0.1, 1.0], noise_scale=LEARNED, relative_to_noise=True)
+    original = path.original_units()
+    assert original.relative_to_noise
+    for name in ("prior_scales", "lambdas", "noise_scale"):
+        assert torch.equal(getattr(original, name), getattr(path, name)), name

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib.collections import LineCollection, PolyCollection
@@ -26,15 +27,17 @@ def rows(num_features=10, num_rows=40, seed=0):
     return br.RegressionData(features, target, [f"column {j}" for j in range(num_features)], "response")
 
 
-def posterior_of(path, lambdas, noise_scale=None, num_features=None):
+def posterior_of(path, lambdas, noise_scale=None, num_features=None, relative=False):
     """Something like a posterior path: at these lambdas, or with None, at the prior scales of the path."""
     d = num_features or len(path.feature_names)
     scales = torch.tensor([0.3, 0.1, 0.6]).double()
     if lambdas is not None:
         lambdas, n = torch.tensor(lambdas).double(), path.num_rows
         scales = noise_scale / (n * lambdas).sqrt() if path.kind == "l2" else noise_scale**2 / (n * lambdas)
+        scales = scales / noise_scale if relative else scales
     mean = torch.linspace(-1.0, 1.0, len(scales) * d).double().reshape(len(scales), d)
     found = {"prior_scales": scales, "lambdas": lambdas, "mean": mean, "lower": mean - 0.25, "upper": mean + 0.5}
+    found["relative_to_noise"] = relative
     names = path.feature_names if num_features is None else tuple(f"w{j}" for j in range(d))
     return SimpleNamespace(kind=path.kind, transform=path.transform, interval=0.8, feature_names=names, **found)
 
@@ -175,6 +178,39 @@ def test_the_mode_of_a_posterior_path_lies_on_the_path():
     line = lines(ax, path.feature_names[int(path.weights.abs().amax(0).argmax())])
     at = np.interp(np.log(mean.get_xdata()), np.log(line.get_xdata()[::-1]), line.get_ydata()[::-1])
     np.testing.assert_allclose(mean.get_ydata(), at, rtol=1e-2)  # the path is drawn in straight pieces
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_above_a_posterior_relative_to_the_noise_stand_scales_in_its_units(kind):
+    path = br.path(rows(), kind, np.geomspace(1.0, 0.01, 9), noise_scale=1.5)
+    ax = plots.plot_path(path, posterior_of(path, [0.02, 0.5], noise_scale=2.0, relative=True))
+    (label, scales), _ = tops(ax).items()
+    formula = "t/s = 1/√(nλ)" if kind == "l2" else "b/s = s/(nλ), s = 2"  # that of the posterior, where it is needed
+    assert " ".join(label.split()) == f"prior scale in noise scales, {formula}"
+    assert len(scales) >= 2
+    for strength, text in scales.items():
+        expected = 1.0 / np.sqrt(40 * strength) if kind == "l2" else 2.0 / (40 * strength)
+        assert float(text) == pytest.approx(expected, rel=1e-9)
+
+
+def test_relative_to_learned_noise_a_gaussian_posterior_stands_at_its_lambdas_on_the_path():
+    data, lambdas = rows(), np.geomspace(10.0, 0.01, 4)
+    path = br.path(data, "l2", lambdas)
+    posterior = br.posterior_path(data, "l2", lambdas, noise_scale=dist.HalfNormal(3.0), relative_to_noise=True)
+    ax = plots.plot_path(path, posterior, num_bands=1)
+    (mean,) = [line for line in ax.lines if line.get_linestyle() == ":"]
+    line = lines(ax, path.feature_names[int(path.weights.abs().amax(0).argmax())])
+    np.testing.assert_allclose(mean.get_xydata(), line.get_xydata()[::-1], rtol=1e-9)
+
+
+def test_relative_to_learned_noise_a_laplace_posterior_stands_at_its_prior_scales():
+    path = br.path(rows(), "l1", np.geomspace(30.0, 1e-4, 9), noise_scale=1.5)
+    posterior = posterior_of(path, None, relative=True)
+    ax = plots.plot_path(path, posterior, num_bands=1)
+    (mean,) = [line for line in ax.lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(mean.get_xdata(), np.sort(1.5 / (40 * posterior.prior_scales.numpy())), rtol=1e-12)
+    label = " ".join(next(iter(tops(ax))).split())
+    assert label == "prior scale in noise scales, b/s = s/(nλ), s = 1.5"
 
 
 def test_a_strength_of_zero_stands_apart():

@@ -12,7 +12,7 @@ from scipy.special import log_ndtr
 
 import bayesreg as br
 import bayesreg.selection.strength_evidence
-from bayesreg.selection.strength_evidence import gaussian_evidence, laplace_evidence
+from bayesreg.selection.strength_evidence import evidence_from_posteriors, gaussian_evidence, laplace_evidence
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,17 @@ def test_the_laplace_evidence_is_its_integral_within_its_error():
     fine = np.geomspace(1.0, 0.005, 4001)
     top = fine[np.argmax([log_evidence_of_one_weight(data, 1.0 / (data.num_rows * value), 1.0) for value in fine])]
     assert found.lower < top < found.upper
+
+
+def test_the_laplace_evidence_is_the_same_along_scales_relative_to_the_noise():
+    data, lambdas = one_feature(slope=1.0), np.geomspace(1.0, 0.005, 16)
+    tables = [
+        evidence_from_posteriors(
+            br.posterior_path(data, "l1", lambdas, noise_scale=0.3, relative_to_noise=relative, draws=400), lambdas
+        ).table
+        for relative in (False, True)
+    ]
+    np.testing.assert_allclose(tables[1], tables[0], rtol=1e-7, atol=1e-9)
 
 
 def test_psis_agrees_with_the_exact_predictive_density(split):

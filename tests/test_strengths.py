@@ -99,6 +99,7 @@ def test_a_scale_relative_to_the_noise_is_that_scale_times_the_noise():
     for kind, name, _ in KNOBS:
         relative = strength_from_scale(kind, T, name, relative_to_noise=True, **KNOWN)
         assert relative == pytest.approx(strength_from_scale(kind, T * S, name, **KNOWN), rel=1e-14)
+        assert scale_from_strength(kind, relative, name, relative_to_noise=True, **KNOWN) == pytest.approx(T, rel=1e-14)
 
 
 def test_the_books_three():

@@ -7,7 +7,9 @@ t^2), the weights are Gaussian with
 
 the last term where the data see fewer directions than there are. With the noise learned, a weight's marginal is the
 mixture of these Normals over p(s | y, t), which the table of log s gives as nodes and probabilities
-(`bayesreg.inference.scale_table`): its quantiles are roots of its distribution function, and no draws are made.
+(`bayesreg.inference.scale_table`): its quantiles are roots of its distribution function, and no draws are made. Under
+a prior relative to the noise t = tau s: h does not depend on s, nor does the mean, and the mixture is of Normals of one
+mean.
 """
 
 from __future__ import annotations
@@ -56,11 +58,12 @@ def gaussian_path(
     with progress_bar(progress, "prior scales", len(grid)) as bar:
         for prior_scale in grid.prior_scales:
             target = grid.target(prior_scale)
-            table = ScaleTable(target, target.spectrum.log_evidence_at_ratio, 1)
+            table = ScaleTable(target, target.spectrum.log_evidence_at_ratio, 0 if grid.relative_to_noise else 1)
             scales, probabilities = table.nodes()
             kept = probabilities > _LEAST_PROBABILITY
             noise, probabilities = scales["noise_scale"][kept], probabilities[kept]
-            mean, sd = weight_moments(grid.spectrum, noise, torch.full_like(noise, prior_scale))
+            unit = noise if grid.relative_to_noise else torch.ones_like(noise)
+            mean, sd = weight_moments(grid.spectrum, noise, float(prior_scale) * unit)
             point = _summaries(NormalMixtures(probabilities, mean.mT, sd.mT), interval, within, num_density_points)
             point["noise_scale"] = probabilities @ noise
             point["log_evidence"] = torch.tensor(table.log_evidence, dtype=torch.float64, device="cpu")

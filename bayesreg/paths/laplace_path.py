@@ -202,11 +202,14 @@ def _summaries(
         found["probability_near_zero"] = (weights.abs() <= wanted.within).double().mean((0, 1))
     if wanted.num_density_points is not None:
         found["density_at"] = density_points(found["mean"], found["sd"], wanted.num_density_points)
-        gram, cross = (torch.tensor(part, device="cpu") for part in (target.moments.Sxx, target.moments.Sxy))
-        prior_scale = float(target.model.prior.scale)
+        gram, cross = (
+            torch.tensor(part, dtype=torch.float64, device="cpu") for part in (target.moments.Sxx, target.moments.Sxy)
+        )
         noise_at = noise.reshape(-1) if noise.ndim else noise
+        unit = noise_at if target.model.prior.relative_to_noise else torch.ones_like(noise_at)
+        scale_at = float(target.model.prior.scale) * unit
         found["density"] = laplace_densities(
-            found["density_at"], weights.reshape(-1, d), noise_at, prior_scale, gram, cross
+            found["density_at"], weights.reshape(-1, d), noise_at, scale_at, gram, cross
         )
     log_evidence = math.nan if result is None or result.log_evidence is None else result.log_evidence
     found["log_evidence"] = torch.tensor(log_evidence, dtype=torch.float64, device="cpu")
@@ -221,10 +224,10 @@ def _warn(
     """Warn once a cause of the prior scales at which chains know too little, with what was found and the threshold."""
     short = {
         prior_scale: f"{float(point['ess']):.0f}"
-        for prior_scale, point, engine in zip(grid.prior_scales, points, engines, strict=True)
+        for prior_scale, point, engine in zip(grid.given_scales, points, engines, strict=True)
         if not (ENGINES[engine].independent or point["ess"] >= SMALLEST_ESS)
     }
-    diverged = {scale: str(number) for scale, number in zip(grid.prior_scales, divergent, strict=True) if number}
+    diverged = {scale: str(number) for scale, number in zip(grid.given_scales, divergent, strict=True) if number}
     for what, found, advice in (
         ("smallest ESS", short, f"threshold {SMALLEST_ESS}): raise draws"),
         ("number of divergent transitions", diverged, "0 expected): loosen or rescale the model"),

@@ -40,7 +40,7 @@ def laplace_densities(
     points: torch.Tensor,
     weights: torch.Tensor,
     noise_scale: torch.Tensor,
-    prior_scale: float,
+    prior_scale: torch.Tensor,
     gram: torch.Tensor,
     cross: torch.Tensor,
 ) -> torch.Tensor:
@@ -50,7 +50,7 @@ def laplace_densities(
         points: Where, ``(d, m)``.
         weights: Draws ``(number, d)``.
         noise_scale: The noise scale at each draw ``(number,)``, or one number.
-        prior_scale: b.
+        prior_scale: The prior's effective scale b at each draw ``(number,)``, or one number.
         gram: Sxx ``(d, d)``.
         cross: Sxy ``(d,)``.
 
@@ -58,16 +58,17 @@ def laplace_densities(
         ``(d, m)``.
     """
     step = max(1, weights.shape[0] // _MOST_DRAWS)
-    weights, noise = weights[::step], noise_scale.expand(weights.shape[0])[::step]
+    noise, scale = (values.expand(weights.shape[0])[::step] for values in (noise_scale, prior_scale))
+    weights = weights[::step]
     squares = gram.diagonal()
     offsets = cross - weights @ gram + weights * squares  # Sxx_jj m_j at each draw
     found = []
     for j in range(points.shape[0]):
         if not squares[j] > 0.0:  # the data say nothing of it
-            found.append((-points[j].abs() / prior_scale).exp() / (2.0 * prior_scale))
+            found.append(((-points[j].abs().unsqueeze(-1) / scale).exp() / (2.0 * scale)).mean(-1))
             continue
         sd = noise / squares[j].sqrt()
-        mean, shift = offsets[:, j] / squares[j], sd.square() / prior_scale
+        mean, shift = offsets[:, j] / squares[j], sd.square() / scale
         # Each side of zero has a Normal of its own, of mean m + v / b below and m - v / b above, v = s^2 / Sxx_jj. At
         # most one of the means lies on its own side; all is told from the height there, so that no large squares are
         # subtracted where the noise or the prior is narrow.

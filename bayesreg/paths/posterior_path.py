@@ -2,8 +2,9 @@
 
     Gaussian prior of scale t:  lambda = s^2 / (n t^2)          Laplace prior of scale b:  lambda = s^2 / (n b)
 
-in the convention ``mean-half-squared``, with known noise of scale s. With the noise learned a prior scale stands for no
-single lambda, and the axis is the prior scale.
+in the convention ``mean-half-squared``, with known noise of scale s. With the noise learned such a scale stands for no
+single lambda, and the axis is the prior scale. Relative to the noise, t = tau s, it does under a Gaussian prior: lambda
+= 1 / (n tau^2) whatever s is.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from bayesreg.inference.map import NoJointMode, joint_mode
 from bayesreg.moments import as_moments
 from bayesreg.paths.gaussian_path import gaussian_path
 from bayesreg.paths.laplace_path import laplace_path
+from bayesreg.paths.prior_axis import check_axis
 from bayesreg.paths.prior_grid import PRIORS, PriorGrid
 from bayesreg.posteriors.summary import check_interval
 from bayesreg.sampling import check_seed
-from bayesreg.scales import as_numbers, check_scale, is_learned
-from bayesreg.strengths import scale_from_strength, strength_from_scale
+from bayesreg.scales import as_numbers, check_relative_to_noise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +51,10 @@ class PosteriorPath:
 
     Attributes:
         kind: ``"l2"``, a Gaussian prior, or ``"l1"``, a Laplace prior.
-        prior_scales: Their scales ``(k,)``, in the order given.
-        lambdas: The same axis as penalties, ``(k,)``; None where the noise is learned.
+        prior_scales: Their scales ``(k,)``, in the order given; in noise scales where they are relative.
+        relative_to_noise: Whether they are: the weights' prior scale is then a prior scale times the noise scale.
+        lambdas: The same axis as penalties, ``(k,)``; None where the noise is learned, unless the prior is Gaussian and
+            relative to it.
         mean: Posterior means of the weights ``(k, d)``.
         median: Their posterior medians ``(k, d)``.
         sd: Their posterior standard deviations ``(k, d)``.
@@ -88,6 +91,7 @@ class PosteriorPath:
 
     kind: str
     prior_scales: torch.Tensor
+    relative_to_noise: bool
     lambdas: torch.Tensor | None
     mean: torch.Tensor
     median: torch.Tensor
@@ -116,18 +120,19 @@ class PosteriorPath:
         counts = {name: self.engines.count(name) for name in dict.fromkeys(self.engines)}
         by = ", ".join(f"{count} by {name}" for name, count in counts.items())
         num_points, num_features = self.mean.shape
-        return f"PosteriorPath({self.kind}: {num_points} prior scales x {num_features} weights; {by})"
+        scales = "prior scales, in noise scales," if self.relative_to_noise else "prior scales"
+        return f"PosteriorPath({self.kind}: {num_points} {scales} x {num_features} weights; {by})"
 
     def to_frame(self) -> pd.DataFrame:
         """Return a long table: a row for each prior scale and feature.
 
         Returns:
-            Columns ``prior_scale``, ``lambda`` (where the noise is known), ``feature``, ``mean``, ``median``, ``sd``,
-            the bands as ``eti_90%_lower`` and ``eti_90%_upper`` (by their probability), ``mode`` and
-            ``probability_near_zero`` where there are any, ``noise_scale``, ``log_evidence``, ``engine``, and of draws
-            ``mcse_mean``, ``mcse_lower``, ``mcse_upper`` and ``ess``. What is of weights is in the units of the path;
-            ``prior_scale``, ``lambda`` and ``noise_scale`` stay, after `original_units` too, in those that it was made
-            in.
+            Columns ``prior_scale`` (in noise scales where `relative_to_noise`), ``lambda`` (where there are
+            `lambdas`), ``feature``, ``mean``, ``median``, ``sd``, the bands as ``eti_90%_lower`` and ``eti_90%_upper``
+            (by their probability), ``mode`` and ``probability_near_zero`` where there are any, ``noise_scale``,
+            ``log_evidence``, ``engine``, and of draws ``mcse_mean``, ``mcse_lower``, ``mcse_upper`` and ``ess``. What
+            is of weights is in the units of the path; ``prior_scale``, ``lambda`` and ``noise_scale`` stay, after
+            `original_units` too, in those that it was made in.
 
         Example:
             >>> import bayesreg as br
@@ -202,6 +207,7 @@ def posterior_path(
     *,
     prior_scales: Any = None,
     noise_scale: Scale,
+    relative_to_noise: bool = False,
     draws: int | None = None,
     interval: float = 0.9,
     within: Any = None,
@@ -216,6 +222,11 @@ def posterior_path(
     With n rows and noise of scale s, lambda = s^2 / (n t^2) for a Gaussian prior of scale t, s^2 / (n b) for a Laplace
     prior of scale b, in |y - Xw - b_0|^2 / (2 n) + lambda R(w). Everything is in the units of the data.
 
+    Relative to the noise (Park and Casella, JASA 103, 2008) the scales are t = tau s and b = tau s, and lambda =
+    1 / (n tau^2) for a Gaussian prior, s / (n tau) for a Laplace prior. Under the Gaussian one the noise scale cancels:
+    lambdas are penalties with the noise learned too, the mean of the weights is the ridge fit at lambda, known or
+    learned, and the noise scale tells how wide the bands are.
+
     Under a Gaussian prior no draws are made: with the noise known a weight is Normal, with the noise learned a mixture
     of Normals over the noise scale, whose quantiles are solved for. Under a Laplace prior the posterior is drawn from,
     by rejection where ``sample(method="auto")`` takes it, else by Gibbs sampling with a prior scale a chain, and by HMC
@@ -225,10 +236,11 @@ def posterior_path(
         data: Rows or `Moments`.
         kind: ``"l2"``: weights ~ Normal(0, t^2). ``"l1"``: weights ~ Laplace(0, b).
         lambdas: Penalties in the convention ``mean-half-squared``, ``(k,)``, positive, in any order; where the noise is
-            known. Either these or the prior scales.
-        prior_scales: The scales t or b, ``(k,)``, positive, in any order.
+            known, or the prior Gaussian and relative to it. Either these or the prior scales.
+        prior_scales: The scales t or b, or tau, ``(k,)``, positive, in any order.
         noise_scale: The noise's standard deviation s: a number (known) or a Pyro distribution (learned), as for
             `LinearRegression`.
+        relative_to_noise: Whether the prior scales are multiples tau of the noise scale, as in `GaussianPrior`.
         draws: Effective draws aimed at, for each scale of a Laplace prior, at least 100; None: 1,000. Independent draws
             are as many. Chains of twice as many draws in all are run anew with 4 and then 16 times the scans, unless
             their effective sample size is at least half of ``draws``, and 400.
@@ -249,8 +261,8 @@ def posterior_path(
 
     Raises:
         TypeError: An argument of the wrong type; data that are neither rows nor `Moments`.
-        ValueError: Both or neither of ``lambdas`` and ``prior_scales``, lambdas with learned noise, a number out of
-            range, an improper posterior, or no such device.
+        ValueError: Both or neither of ``lambdas`` and ``prior_scales``, lambdas with learned noise (but for a Gaussian
+            prior relative to it), a number out of range, an improper posterior, or no such device.
 
     Example:
         >>> import bayesreg as br
@@ -263,6 +275,14 @@ def posterior_path(
         2     0.01  0.32  0.04
         12    0.10  0.30  0.04
         22    1.00  0.19  0.03
+
+        The same lambdas, the noise learned:
+
+        >>> import pyro.distributions as dist
+        >>> noise = dist.HalfNormal(1.0)
+        >>> learned = br.posterior_path(data, "l2", [0.01, 0.1, 1.0], noise_scale=noise, relative_to_noise=True)
+        >>> learned.prior_scales, learned.noise_scale
+        (tensor([0.4757, 0.1504, 0.0476], dtype=torch.float64), tensor([0.7003, 0.7178, 0.8080], dtype=torch.float64))
     """
     if kind not in PRIORS:
         raise ValueError(f"kind must be one of {', '.join(PRIORS)}, got {kind!r}")
@@ -271,13 +291,15 @@ def posterior_path(
         num_density_points = check_whole_number(num_density_points, "num_density_points", 2)
     seed, device = check_seed(seed), resolve_device(device)
     check_interval(interval, "eti")
+    check_relative_to_noise(relative_to_noise, "relative_to_noise")
     moments = as_moments(data)
     distances = _check_distances(within, moments.num_features)
     # On one thread, for what must round alike wherever it runs.
     with one_thread():
-        scales, strengths = _check_axis(kind, lambdas, prior_scales, noise_scale, moments.num_rows)
+        axis = check_axis(kind, lambdas, prior_scales, noise_scale, moments.num_rows, bool(relative_to_noise))
+        scales, strengths = axis
         on = (device or "cpu") if kind == "l1" else "cpu"
-        grid = PriorGrid(kind, scales, noise_scale, intercept, moments, on)
+        grid = PriorGrid(kind, scales, noise_scale, intercept, moments, on, bool(relative_to_noise))
         if kind == "l2":
             found = gaussian_path(grid, interval, distances, progress, num_density_points)
             found |= {"engines": ("exact",) * len(scales)}
@@ -289,6 +311,7 @@ def posterior_path(
     return PosteriorPath(
         kind=kind,
         prior_scales=torch.from_numpy(scales.copy()),
+        relative_to_noise=bool(relative_to_noise),
         lambdas=None if strengths is None else torch.from_numpy(strengths.copy()),
         interval=float(interval),
         within=distances,
@@ -296,48 +319,6 @@ def posterior_path(
         transform=moments.transform,
         **(nothing | found),
     )
-
-
-def _check_axis(
-    kind: str, lambdas: Any, prior_scales: Any, noise_scale: Scale, num_rows: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the prior scales, and the lambdas that they stand for; None where the noise is learned.
-
-    Args:
-        kind: As `posterior_path` has it, and so are the others.
-        lambdas: The penalties, or None.
-        prior_scales: The scales, or None.
-        noise_scale: A number or a distribution.
-        num_rows: The number n of rows.
-
-    Returns:
-        Two arrays ``(k,)``.
-
-    Raises:
-        ValueError: Both are given, or neither, or lambdas with learned noise; or a number out of range.
-    """
-    if (lambdas is None) == (prior_scales is None):
-        raise ValueError(f"give one of lambdas and prior_scales, got {'neither' if lambdas is None else 'both'}")
-    name, values = ("lambdas", lambdas) if prior_scales is None else ("prior_scales", prior_scales)
-    wanted = "a vector of positive finite numbers"
-    axis = np.atleast_1d(as_numbers(values, name, wanted))
-    if axis.ndim > 1 or axis.size == 0:
-        raise ValueError(f"{name} must be {wanted}, got an array of shape {axis.shape}")
-    bad = axis[~(np.isfinite(axis) & (axis > 0))]
-    if bad.size:
-        raise ValueError(f"{name} must be positive and finite, got {bad[0]:g}")
-    noise = check_scale(noise_scale, "LinearRegression(noise_scale=...)", vector=False)
-    if is_learned(noise):
-        if prior_scales is None:
-            raise ValueError(
-                "lambdas need a known noise scale: lambda = s^2 / (n t^2), or s^2 / (n b), and with the noise learned "
-                "no prior scale stands for one; give prior_scales= instead, or noise_scale= a number"
-            )
-        return axis, None
-    knowledge = {"noise_scale": noise, "num_rows": num_rows}
-    if prior_scales is None:
-        return scale_from_strength(kind, axis, **knowledge), axis
-    return axis, strength_from_scale(kind, axis, **knowledge)
 
 
 def _check_distances(within: Any, num_features: int) -> torch.Tensor | None:

@@ -9,6 +9,7 @@ import torch
 
 from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.model import LinearRegression
+from bayesreg.multipliers import in_range
 from bayesreg.priors import GaussianPrior, LaplacePrior
 from bayesreg.propriety import require_proper
 from bayesreg.target import Target
@@ -23,6 +24,9 @@ PRIORS = {"l2": GaussianPrior, "l1": LaplacePrior}
 class PriorGrid:
     """The posteriors of a linear regression on a grid of scales of a prior centred at zero.
 
+    A scale relative to a noise scale that is known is a number like any other, tau s: the models have that one. Where
+    the noise is learned, their prior is relative to it.
+
     Args:
         kind: ``"l2"``, a Gaussian prior, or ``"l1"``, a Laplace prior.
         prior_scales: The scales ``(k,)``, positive.
@@ -30,9 +34,12 @@ class PriorGrid:
         intercept: Likewise.
         moments: The data.
         device: Where the posteriors live.
+        relative_to_noise: Whether the scales multiply the noise scale.
 
     Attributes:
-        prior_scales: As given.
+        given_scales: The scales as given.
+        prior_scales: The scales of the models: tau s where they multiply a noise scale s that is known.
+        relative_to_noise: Whether the models' prior is relative to the noise: only where it is learned.
         moments: Centred, or about the origin without an intercept.
         device: As given.
         spectrum: Their decomposition at a scale of 1.
@@ -50,23 +57,31 @@ class PriorGrid:
         intercept: bool,
         moments: Moments,
         device: torch.device | str = "cpu",
+        relative_to_noise: bool = False,
     ):
         self._prior, self._noise_scale, self._intercept = PRIORS[kind], noise_scale, intercept
-        self.prior_scales, self.device = prior_scales, device
+        self.given_scales = self.prior_scales = prior_scales
+        self.device, self.relative_to_noise = device, relative_to_noise
         reference = self.model(1.0)
         self.noise_is_learned = reference.noise_is_learned
+        if relative_to_noise and not self.noise_is_learned:
+            self.relative_to_noise = False
+            self.prior_scales = in_range(
+                "prior_scales times the noise scale", prior_scales * float(reference.noise_scale)
+            )
         self.moments = moments if reference.intercept else moments.about_origin()
         width = moments.num_features
         self.spectrum = EvidenceSpectrum.of(self.moments, np.ones(width), np.zeros(width), device)
         # Whether a posterior is proper does not depend on a known scale.
-        require_proper(self.target(float(prior_scales[0])))
+        require_proper(self.target(float(self.prior_scales[0])))
 
     def __len__(self) -> int:
         return len(self.prior_scales)
 
     def model(self, prior_scale: float) -> LinearRegression:
         """Return the model at a prior scale."""
-        return LinearRegression(self._prior(float(prior_scale)), self._noise_scale, self._intercept)
+        prior = self._prior(float(prior_scale), relative_to_noise=self.relative_to_noise)
+        return LinearRegression(prior, self._noise_scale, self._intercept)
 
     def target(self, prior_scale: float) -> Target:
         """Return the posterior at a prior scale."""

@@ -45,7 +45,8 @@ def plot_path(
     Below stands lambda, on top the prior scale whose MAP the weights are, and over it the number of weights that are
     not 0 (for l2 the effective degrees of freedom). Up to 10 features have a name and a colour each; of more, the 6
     that become largest, before the others in grey. The prior scale is that at the noise scale of the posterior where
-    that is known, else at `Path.noise_scale`; it is left out where there is none.
+    that is known, else at `Path.noise_scale`; it is left out where there is none. Above a posterior relative to the
+    noise it is in noise scales: t / s = 1 / sqrt(n lambda) for l2, whatever s is, and b / s = s / (n lambda) for l1.
 
     Args:
         path: The penalised fits.
@@ -112,6 +113,8 @@ def plot_path(
 def _scale_constant(path: Path, posterior: PosteriorPath | None) -> tuple[float, float]:
     """Return c and p of the prior scale, c / lambda^p: t = s / sqrt(n lambda), b = s^2 / (n lambda).
 
+    Of a posterior relative to the noise it is t / s, or b / s.
+
     Raises:
         ValueError: The path has no noise scale.
     """
@@ -120,11 +123,12 @@ def _scale_constant(path: Path, posterior: PosteriorPath | None) -> tuple[float,
         return float(posterior.prior_scales[0] * posterior.lambdas[0] ** power), power
     largest = int(path.lambdas.argmax())
     scales = path.prior_scales[:, -1] if path.kind == "elasticnet" else path.prior_scales
-    return float(scales[largest] * path.lambdas[largest] ** power), power
+    constant = float(scales[largest] * path.lambdas[largest] ** power)
+    return constant / path.noise_scale if _is_relative(posterior) else constant, power
 
 
 def _posterior_places(path: Path, posterior: PosteriorPath) -> np.ndarray:
-    """Return where the points of a posterior stand: at their lambda, or with noise learned at their prior scale.
+    """Return where the points of a posterior stand: at their lambda, or where they have none at their prior scale.
 
     Raises:
         ValueError: None of them is where the path is.
@@ -154,6 +158,20 @@ def _draw_bands(ax: Axes, places: np.ndarray, posterior: PosteriorPath, features
         ax.plot(places[order], mean, ":", color=color, linewidth=1.2)
 
 
+def _is_relative(posterior: PosteriorPath | None) -> bool:
+    return posterior is not None and posterior.relative_to_noise
+
+
+def _scale_label(path: Path, constant: float, relative: bool) -> str:
+    """Return what the prior scale on top is, c / lambda^p, with the noise scale that c was made with."""
+    if relative:
+        formula = "t/s = 1/√(nλ)" if path.kind == "l2" else f"b/s = s/(nλ), s = {path.num_rows * constant:.3g}"
+        return f"prior scale in noise scales, {formula}"
+    squared = path.num_rows * (constant**2 if path.kind == "l2" else constant * path.l1_ratio)  # s^2
+    formula = {"l2": "t = s/√(nλ)", "l1": "b = s²/(nλ)", "elasticnet": "b = s²/(nrλ) of the Laplace factor"}
+    return f"prior scale {formula[path.kind]}, s = {np.sqrt(squared):.3g}"
+
+
 def _draw_top(ax: Axes, axis: LambdaAxis, path: Path, posterior: PosteriorPath | None) -> None:
     """Put the prior scale and the number of weights on top."""
     if path.kind == "l2":
@@ -167,11 +185,9 @@ def _draw_top(ax: Axes, axis: LambdaAxis, path: Path, posterior: PosteriorPath |
         above = 0.0
     else:
         above = _ABOVE_PRIOR_SCALE
-        squared = path.num_rows * (constant**2 if path.kind == "l2" else constant * path.l1_ratio)  # s^2
-        formula = {"l2": "t = s/√(nλ)", "l1": "b = s²/(nλ)", "elasticnet": "b = s²/(nrλ) of the Laplace factor"}
+        label = _scale_label(path, constant, _is_relative(posterior))
         scales = round_values(constant / high**power, constant / low**power, most_ticks(ax))
         places = (constant / scales) ** (1.0 / power)
-        label = f"prior scale {formula[path.kind]}, s = {np.sqrt(squared):.3g}"
         top_row(ax, places, [f"{scale:g}" for scale in scales], label, 0.0)
     ticks = np.array([tick for tick in ax.get_xticks() if low <= tick <= high])
     nearest = np.unique(np.abs(np.log(axis.place) - np.log(ticks)[:, None]).argmin(axis=1))

@@ -128,6 +128,8 @@ def laplace_evidence(
 def evidence_from_posteriors(found: PosteriorPath, lambdas: np.ndarray) -> StrengthEvidence:
     """Return the evidence of Laplace priors along posteriors that were drawn from, the noise known.
 
+    Under priors relative to the noise the slope is the same: lambda is s / (n tau), and b = tau s.
+
     Args:
         found: Posteriors at two strengths or more, in any order.
         lambdas: Strengths `(m,)` between them, in any order.
@@ -138,6 +140,8 @@ def evidence_from_posteriors(found: PosteriorPath, lambdas: np.ndarray) -> Stren
     order = np.argsort(found.lambdas.numpy())
     logs, nodes = np.log(lambdas), np.log(found.lambdas.numpy()[order])
     scales = found.prior_scales.numpy()[order]
+    if found.relative_to_noise:
+        scales = scales * found.noise_scale.numpy()[order]
     slopes = found.mean.shape[1] - found.l1_norm.numpy()[order] / scales
     errors = found.mcse_l1_norm.numpy()[order] / scales
     slope = scipy.interpolate.PchipInterpolator(nodes, slopes)
