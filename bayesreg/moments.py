@@ -72,7 +72,7 @@ class Moments:
         for name in ("pivot", "offsets", "scatter", "factor"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, read_only(np.ascontiguousarray(getattr(self, name), dtype=np.float64)))
-        too_large = ~np.isfinite(np.diagonal(self._second_moments))
+        too_large = ~np.isfinite(self._second_moments.diagonal())
         if too_large.any():
             name = (*self.feature_names, self.target_name)[int(np.argmax(too_large))]
             raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")

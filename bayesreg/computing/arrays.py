@@ -26,6 +26,8 @@ def as_float64(values, argument: str, names: Sequence[str] | None = None, first_
         TypeError: If a column holds anything but real numbers.
         ValueError: If the nesting is ragged.
     """
+    if type(values) is np.ndarray and values.dtype == np.float64 and values.ndim and values.flags.c_contiguous:
+        return values
     if hasattr(values, "detach"):  # a torch tensor, without importing torch
         values = values.detach().cpu()
         values = (values.resolve_conj() if values.is_complex() else values.double()).numpy()

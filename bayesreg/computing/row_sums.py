@@ -81,7 +81,8 @@ def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
     Raises:
         ValueError: A column that varies by too little for float64 to hold its squares.
     """
-    pivot = np.append(data.features[0], data.target[0])
+    pivot = np.empty(data.num_features + 1)
+    pivot[:-1], pivot[-1] = data.features[0], data.target[0]
     narrow = len(pivot) < _WIDE
     pieces = max(1, min(_MOST_PIECES, data.num_rows * len(pivot) // _PIECE_NUMBERS)) if narrow else 1
     return pivot, functools.reduce(RowSums.merged, _totals(data, pivot, _even(data.num_rows, pieces), True))
@@ -147,8 +148,8 @@ def _where_they_lie(features: np.ndarray, target: np.ndarray, pivot: np.ndarray)
         between = means[:, None] * means
         between *= n  # (n m_i) m_j would not be symmetric
         scatter -= between
-        squares = np.diagonal(scatter)
-        near = (np.diagonal(between) <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)
+        squares = scatter.diagonal()
+        near = (between.diagonal() <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)
     return RowSums(n, means - pivot, scatter) if near.all() else None
 
 
@@ -179,7 +180,7 @@ def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None])
         offsets = np.ones(len(block)) @ block / len(block)  # a third of the time of a mean
         block -= offsets
         scatter = gram_of(block)
-    squares = np.diagonal(scatter)
+    squares = scatter.diagonal()
     if (squares < SMALLEST_SQUARE).any():
         finite = np.nan_to_num(squares, nan=1.0, posinf=1.0)  # what overflows is refused when all is summed up
         check_squares(finite, block.any(axis=0), (*data.feature_names, data.target_name))

@@ -61,7 +61,7 @@ def is_ill_conditioned(second_moments: np.ndarray) -> bool:
 
 
 def _unit_diagonal(second_moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scales = np.sqrt(np.diagonal(second_moments))
+    scales = np.sqrt(second_moments.diagonal())
     divisors = np.where(scales > 0, scales, 1.0)
     unit = second_moments / divisors
     unit /= divisors[:, None]

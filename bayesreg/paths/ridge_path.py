@@ -132,22 +132,23 @@ class RidgeFits:
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
             kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
+            kept = np.ascontiguousarray(kept.T)
         else:
-            kept = np.column_stack([kept, np.ones(len(kept))])
-        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=1).argmin())
+            kept = np.vstack([kept.T, np.ones(len(kept))])
+        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=0).argmin())
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
             go_on()
             rows = slice(first, first + step)
             left = (data.features[rows] - design.feature_means) @ to_left
             rank = left.shape[1]
-            inside, squares = np.empty((2, len(left), kept.shape[1]))
-            np.multiply(left, projections, out=inside[:, :rank])
-            np.square(left, out=squares[:, :rank])
+            of_coordinates = np.empty((2, len(left), len(kept)))
+            np.multiply(left, projections, out=of_coordinates[0, :, :rank])
+            np.square(left, out=of_coordinates[1, :, :rank])
             if not full:  # one more coordinate, of which all is kept: what lies outside the span
-                inside[:, rank] = data.target[rows] - design.target_mean - left @ projections
-                squares[:, rank] = np.maximum(1.0 - own - np.einsum("ij,ij->i", left, left), 0.0)
-            residuals, freedom = inside @ kept.T, squares @ kept.T
+                of_coordinates[0, :, rank] = data.target[rows] - design.target_mean - left @ projections
+                of_coordinates[1, :, rank] = np.maximum(1.0 - own - np.einsum("ij,ij->i", left, left), 0.0)
+            residuals, freedom = of_coordinates @ kept
             with np.errstate(divide="ignore", invalid="ignore"):
                 residuals /= freedom
             if not freedom[:, least].all():  # where anything is 0, it is so there
