@@ -10,6 +10,9 @@ from scipy.linalg import lapack
 _GRADED = 1e4
 # Columns whose lengths differ by no more than the rounding of a length, as standardised ones do, are of one length.
 _OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
+# From this many times more columns than rows on, the eigenvectors of the rows' products are sooner had than an SVD;
+# they do where the singular values are within this ratio, but for those that are rounding.
+_FEW_ROWS, _WELL_CONDITIONED, _NOTHING = 2, 30.0, 1e-13
 
 
 def singular_values(
@@ -33,7 +36,8 @@ def singular_values(
     """
     lengths = np.sqrt(np.einsum("ij,ij->j", design, design))
     lengths[lengths == 0.0] = 1.0
-    left, values, right = _divide_and_conquer(design / lengths)
+    unit = design / lengths
+    left, values, right = _of_few_rows(unit) or _divide_and_conquer(unit)
     rank = min(int(np.count_nonzero(values > smallest * values[:1])), largest_rank)  # they descend
     left, values, right = left[:, :rank], values[:rank], right[:rank]
     longest, shortest = lengths.max(), lengths.min()
@@ -47,6 +51,25 @@ def singular_values(
     if info != 0:
         raise np.linalg.LinAlgError(f"the Jacobi singular value decomposition did not converge (info {info})")
     return left @ rotation, values * (work[0] / work[1]), basis
+
+
+def _of_few_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return U, S descending and V' from the eigenvectors of A A', where that loses no digits; else None.
+
+    U is orthonormal to rounding, and so V' = U'A / S up to eps times the square of the largest ratio of two singular
+    values; what is not small against the largest one must be nothing but rounding.
+    """
+    rows, columns = matrix.shape
+    if not 0 < _FEW_ROWS * rows <= columns:
+        return None
+    _, left = np.linalg.eigh(matrix @ matrix.T)
+    left = left[:, ::-1]
+    right = left.T @ matrix
+    values = np.sqrt(np.einsum("ij,ij->i", right, right))
+    rank = int(np.count_nonzero(values > values[0] / _WELL_CONDITIONED))
+    if not (values[rank:] <= _NOTHING * values[0]).all() or not values[0] > 0.0:
+        return None
+    return left[:, :rank], values[:rank], right[:rank] / values[:rank, None]
 
 
 def _divide_and_conquer(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

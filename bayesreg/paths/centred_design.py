@@ -118,7 +118,12 @@ class CentredRows(CentredDesign):
     def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return |yc - Xc w|^2 / n `(m,)` and Xc'(yc - Xc w) / n `(m, d)` of weights `(m, d)`."""
         used = np.flatnonzero(weights.any(axis=0))
-        left = self._rows[:, -1] - weights[:, used] @ self._rows[:, used].T
+        columns, weights = (
+            (self._rows[:, used], weights[:, used])
+            if 2 * used.size < self.num_features
+            else (self._rows[:, :-1], weights)
+        )
+        left = self._rows[:, -1] - weights @ columns.T
         return np.square(left).sum(axis=1) / self.num_rows, left @ self._rows[:, :-1] / self.num_rows
 
     @property

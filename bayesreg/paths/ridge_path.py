@@ -28,6 +28,8 @@ from bayesreg.paths.centred_design import CentredDesign
 
 # Rows of the leave-one-out errors that are worked on at once, times strengths.
 _NUMBERS_AT_ONCE = 2**18
+# A bound of the gap that is below this needs not be sharper.
+_FAR_BELOW = 1e-16
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +70,12 @@ class RidgeFits:
             return inside
         outside = np.maximum(1.0 - basis.sum(axis=1), 0.0)
         outside[outside < 64 * np.finfo(np.float64).eps] = 0.0
+        seen = np.flatnonzero(outside == 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             beyond = outside / (self.spectrum.num_rows * self.lambdas[:, None])
-        return inside + np.where(outside > 0.0, beyond, 0.0)
+        beyond[:, seen] = 0.0  # where lambda is, too
+        inside += beyond
+        return inside
 
     def degrees_of_freedom(self) -> np.ndarray:
         """Return sum_i f_i, `(m,)`: the trace of the matrix that takes yc to its fit, the intercept not counted."""
@@ -179,10 +184,13 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     mean_squares = (spectrum.residual + np.square(ridge / divisors) @ np.square(projections)) / n
     # J is quadratic: its excess is half the gradient's square in the metric of the inverse Hessian, at most 1 / lambda.
     gradient = design.residuals(weights)[1] - lambdas[:, None] * weights
-    along = np.square(gradient @ basis)
-    excess = n * (along / divisors).sum(axis=1)
-    if spectrum.rank < design.num_features:
-        rest = np.maximum(np.square(gradient).sum(axis=1) - along.sum(axis=1), 0.0)
-        excess += np.divide(rest, lambdas, out=np.zeros_like(rest), where=lambdas > 0.0)
-    null = design.mean_square
-    return RidgeFits(spectrum, lambdas, divisors, weights, mean_squares, excess / (null if null > 0.0 else 1.0))
+    squares, null = np.einsum("ij,ij->i", gradient, gradient), design.mean_square or 1.0
+    gaps = np.divide(squares / null, lambdas, out=np.full_like(squares, np.inf), where=lambdas > 0.0)
+    coarse = np.flatnonzero(~(gaps <= _FAR_BELOW))
+    if coarse.size:
+        along = np.square(gradient[coarse] @ basis)
+        gaps[coarse] = n * (along / divisors[coarse]).sum(axis=1) / null
+        if spectrum.rank < design.num_features:
+            rest, strengths = np.maximum(squares[coarse] - along.sum(axis=1), 0.0), lambdas[coarse]
+            gaps[coarse] += np.divide(rest / null, strengths, out=np.zeros_like(rest), where=strengths > 0.0)
+    return RidgeFits(spectrum, lambdas, divisors, weights, mean_squares, gaps)

@@ -4,7 +4,8 @@ Everybody starts from the same rows in memory and pays for centring and Gram; ou
 tolerance is the loosest of a ladder at which every fit has a relative duality gap of 1e-10 or less, computed here from
 the rows; looking for it is not counted, and a peer that no tolerance brings there, or that has looked for 20 seconds,
 is not compared. Times are medians of runs in turn, each after a pause, in which the threads of the one before come to
-rest; a short run right after another one of the same, as a processor wakes up from the pause for a millisecond.
+rest. A run of less than a twentieth of a second is repeated for as long, and is the median of these: a processor takes
+milliseconds to wake up from the pause.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TOLERANCES = (1e-6, 1e-8, 1e-9, 1e-10, 4e-11, 1e-11, 1e-12, 1e-14)
 LONGEST = 20.0
 ROUNDS = 7
 PAUSE = 0.1
-SHORT = 0.05
+REPEATED_FOR = 0.05
 # Name, rows, features, correlation of neighbours.
 DESIGNS = (
     ("442x10", 442, 10, 0.0),
@@ -72,11 +73,12 @@ def in_turn(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict
     for _ in range(rounds + 1):
         for name, run in runs.items():
             time.sleep(PAUSE)
-            if seconds[name] and seconds[name][-1] < SHORT:
+            repeats: list[float] = []
+            while sum(repeats) < REPEATED_FOR:
+                started = time.perf_counter()
                 run()
-            started = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - started)
+                repeats.append(time.perf_counter() - started)
+            seconds[name].append(statistics.median(repeats))
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 

@@ -1,0 +1,74 @@
+"""Singular value decompositions of designs: few rows, short rank, columns of all lengths."""
+
+import numpy as np
+import pytest
+
+from bayesreg.computing import singular_values as module
+from bayesreg.computing.singular_values import singular_values
+
+EPS = np.finfo(np.float64).eps
+
+
+def design(rows, columns, smallest=0.1, centred=False, lengths=None, seed=0):
+    """A matrix with singular values from 1 down to the smallest, evenly in their logarithm."""
+    random = np.random.default_rng(seed)
+    rank = min(rows, columns)
+    left = np.linalg.qr(random.standard_normal((rows, rank)))[0]
+    right = np.linalg.qr(random.standard_normal((columns, rank)))[0]
+    matrix = left * np.geomspace(1.0, smallest, rank) @ right.T
+    matrix = matrix - matrix.mean(axis=0) if centred else matrix
+    return matrix if lengths is None else matrix * np.geomspace(*lengths, columns)
+
+
+CASES = {
+    "few rows": (design(12, 60), 12),
+    "few rows, centred": (design(12, 60, centred=True), 11),
+    "few rows, dependent": (np.vstack([design(6, 60), design(6, 60)]), 6),
+    "few rows, of other lengths": (design(12, 60, lengths=(1e-2, 1e2)), 12),
+    "few rows, graded": (design(12, 60, lengths=(1e-5, 1e5)), 12),
+    "few rows, ill conditioned": (design(12, 60, smallest=1e-9), 12),
+    "one row": (design(1, 60), 1),
+    "many rows": (design(60, 12), 12),
+    "square": (design(20, 20), 20),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_the_matrix_with_orthonormal_vectors(name):
+    matrix, rank = CASES[name]
+    left, values, basis = singular_values(matrix, min(matrix.shape), 1e-13)
+    assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
+    # V' = U'A / S has rounding of A over S in the worst case, where the products' eigenvectors are taken.
+    far = 100 * EPS * max(module._WELL_CONDITIONED**2, 1.0)
+    assert np.abs(left.T @ left - np.eye(rank)).max() < far
+    assert np.abs(basis.T @ basis - np.eye(rank)).max() < far
+    lengths = np.linalg.norm(matrix, axis=0)
+    assert (np.linalg.norm(left * values @ basis.T - matrix, axis=0) <= far * lengths).all()
+    # The digits of every singular value, whatever the columns' lengths.
+    if "graded" not in name:
+        assert values == pytest.approx(
+            np.linalg.svd(matrix, compute_uv=False)[:rank], rel=1e-6 if "ill" in name else 1e-12
+        )
+
+
+def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
+    calls = []
+    monkeypatch.setattr(module, "_divide_and_conquer", lambda matrix: calls.append(1) or np.linalg.svd(matrix, False))
+    for name, (matrix, _) in CASES.items():
+        unit = matrix / np.linalg.norm(matrix, axis=0)
+        found = module._of_few_rows(unit)
+        spread = np.linalg.svd(unit, compute_uv=False)
+        spread = spread[spread > 1e-12 * spread[0]]
+        well = name.startswith(("few", "one")) and spread[0] < module._WELL_CONDITIONED * spread[-1]
+        assert (found is not None) == well, name
+
+
+def test_nothing_at_all():
+    for shape in ((0, 3), (3, 8), (8, 3)):
+        left, values, basis = singular_values(np.zeros(shape), min(shape), 1e-13)
+        assert (left.shape, values.shape, basis.shape) == ((shape[0], 0), (0,), (shape[1], 0))
+
+
+def test_the_rank_is_no_larger_than_what_is_known_of_it():
+    matrix, _ = CASES["few rows"]
+    assert singular_values(matrix, 5, 1e-13)[1].shape == (5,)
