@@ -1,6 +1,7 @@
 """Leave-one-out along a path: exact losses, and beside them what importance sampling makes of one posterior.
 
-Ridge has them in closed form (`bayesreg.paths.ridge_path`); lasso and elastic net are fitted n times. For the chosen
+Ridge has them in closed form (`bayesreg.paths.ridge_path`), lasso and elastic net too as long as a row does not change
+the set (`bayesreg.paths.left_out_rows`). For the chosen
 strength, Pareto-smoothed importance sampling estimates the expected log predictive density of a row left out from the
 posterior given all rows, with a diagnostic k of each row that says whether it can. Under a Gaussian prior the exact one
 is beside:
@@ -19,11 +20,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
 from bayesreg.model import LinearRegression
-from bayesreg.paths.penalty_path import Path
+from bayesreg.paths.centred_design import CentredDesign, centred_design
+from bayesreg.paths.lasso_path import LARGEST_GAP
+from bayesreg.paths.left_out_rows import LeftOutRows
+from bayesreg.paths.path_of_fits import Path
+from bayesreg.paths.penalty_path import fit_all
 from bayesreg.sampling import sample
 from bayesreg.selection.cross_validation import cross_validate, smallest
+from bayesreg.warnings import ConvergenceWarning
 
 # Rows beyond which n fits take too long, and beyond which the pointwise likelihood of the draws is too large.
 _MOST_REFITS, _MOST_ROWS = 5000, 5000
@@ -83,21 +90,49 @@ def leave_one_out(path: Path, data: RegressionData) -> LeaveOneOut:
         The losses.
 
     Raises:
-        ValueError: If there are more than 5,000 rows to fit without, one after the other.
+        ValueError: If there are more than 5,000 rows to fit without, one after the other: for lasso and elastic net,
+            where columns depend on each other or are not fewer than the rows.
+
+    Warns:
+        ConvergenceWarning: If float64 does not reach a relative gap of 1e-10 in some fit.
     """
     n = data.num_rows
     if path.kind == "l2":
         loss = path.leave_one_out / 2.0
         best = smallest(path.lambdas, loss)
         return LeaveOneOut(path.lambdas, loss, path.leave_one_out_rows(best)[0].square() / 2.0)
+    design = centred_design(data, path.has_intercept)
+    if not design.from_rows:
+        return _from_fits_to_all_rows(path, data, design)
     if n > _MOST_REFITS:
         raise ValueError(
-            f"method 'loo' of kind {path.kind!r} fits once a row, at most {_MOST_REFITS:,} times, got {n:,} rows: "
-            "'cv' answers the same question"
+            f"method 'loo' of kind {path.kind!r} fits once a row where columns depend on each other or are not fewer "
+            f"than the rows, at most {_MOST_REFITS:,} times, got {n:,} rows: 'cv' answers the same question"
         )
     ratio = path.l1_ratio if path.kind == "elasticnet" else 0.5
     found = cross_validate(data, path.kind, path.lambdas, folds=n, l1_ratio=ratio, intercept=path.has_intercept)
     return LeaveOneOut(path.lambdas, found.loss, found.fold_losses[:, found.best])
+
+
+@one_thread()
+def _from_fits_to_all_rows(path: Path, data: RegressionData, design: CentredDesign) -> LeaveOneOut:
+    """Return the losses of lasso or elastic net without n fits (`bayesreg.paths.left_out_rows`)."""
+    lambdas = path.lambdas.numpy()
+    order = np.argsort(-lambdas, kind="stable")
+    descending, ratio = lambdas[order], path.l1_ratio
+    rows = LeftOutRows(data, design, descending * ratio, descending * (1.0 - ratio))
+    # The penalty of n - 1 rows, in the units of n.
+    fits = fit_all(design, path.kind, descending * (1.0 - 1.0 / data.num_rows), ratio)
+    losses, errors = np.empty(len(lambdas)), np.empty(0)
+    for index, weights in enumerate(fits.weights):
+        halves = np.square(rows.residuals(index, weights)) / 2.0
+        losses[order[index]] = loss = halves.mean()
+        if index == 0 or loss < errors.mean():  # of several, the largest strength
+            errors = halves
+    if not rows.largest_gap <= LARGEST_GAP:
+        message = f"a fit of leave-one-out has a relative gap of {rows.largest_gap:.1e} (threshold {LARGEST_GAP:g})"
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    return LeaveOneOut(path.lambdas, torch.from_numpy(losses), torch.from_numpy(errors))
 
 
 def with_importance_sampling(curve: LeaveOneOut, path: Path, data: RegressionData, seed: int) -> LeaveOneOut:
