@@ -44,7 +44,8 @@ SUBGRADIENT_TOLERANCE = 1e-2
 _MARGIN = 0.1
 # A smaller relative gap is the rounding of its terms: the optimum of another lambda that near is the same point.
 _SAME_POINT = 1e-13
-_MOST_MINIBATCH_STEPS = 5000
+# The finishing phase goes on from there.
+_MOST_MINIBATCH_STEPS = 1000
 _BATCH_SIZE = 5
 _LEARNING_RATE = 0.003
 
