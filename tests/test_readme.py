@@ -79,6 +79,7 @@ def test_the_python_prints_what_stands_below_it(code, output, tmp_path):
     assert printed == pytest.approx(promised, rel=0.01, abs=1e-8)  # the last digit shown may be rounded otherwise
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_the_command_lines_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiment.toml").write_text(blocks("toml")[0], encoding="utf-8")
