@@ -24,7 +24,7 @@ import numpy as np
 from bayesreg.certificates import Certificate, certify
 from bayesreg.comparison_result import Comparison, Route
 from bayesreg.data import RegressionData, require_rows
-from bayesreg.inference.auto_delta import auto_delta
+from bayesreg.inference.auto_delta import DeltaEstimate, auto_delta
 from bayesreg.inference.map import map_estimate
 from bayesreg.model import require_model
 from bayesreg.moments import Moments, as_moments
@@ -44,10 +44,10 @@ SUBGRADIENT_TOLERANCE = 1e-2
 _MARGIN = 0.1
 # A smaller relative gap is the rounding of its terms: the optimum of another lambda that near is the same point.
 _SAME_POINT = 1e-13
-_MOST_MINIBATCH_STEPS = 5000
+# The finishing phase goes on from there.
+_MOST_MINIBATCH_STEPS = 1000
 _BATCH_SIZE = 5
 _LEARNING_RATE = 0.003
-_AUTO_DELTA_STEPS = (1000, 4000, 8000)
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,10 @@ def compare(
 def _by_auto_delta(
     model: LinearRegression, rows: RegressionData, judge: Callable[..., Certificate], tolerance: _Tolerance
 ) -> tuple[Any, float | None, float]:
-    for steps in _AUTO_DELTA_STEPS:
-        found = auto_delta(model, rows, steps)
-        if tolerance.met_by(judge(found.weights, found.intercept), AUTO_DELTA_TOLERANCE):
-            break
+    def enough(estimate: DeltaEstimate) -> bool:
+        return tolerance.met_by(judge(estimate.weights, estimate.intercept), AUTO_DELTA_TOLERANCE)
+
+    found = auto_delta(model, rows, enough)
     return found.weights, found.intercept, float(model.noise_scale)
 
 

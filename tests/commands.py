@@ -1,6 +1,7 @@
 """How tests call the command line in this process, and what they hold of what it says and leaves."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 from typer.testing import CliRunner
@@ -30,3 +31,13 @@ def assert_refused(result, *words):
 def left_behind(folder):
     """The names of what is there beside the tables that the tests made."""
     return sorted(path.name for path in folder.iterdir() if path.suffix not in (".csv", ".toml", ".parquet"))
+
+
+@contextmanager
+def short_reports():
+    """For tests of other things: runs whose explorer has few strengths and draws, without pictures of diagnostics."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bayesreg.report.explorer._STRENGTHS", {"l2": 9, "l1": 7})
+        patch.setattr("bayesreg.report.explorer._DRAWS", 400)
+        patch.setattr("bayesreg.commands.runs._draw_diagnostics", lambda *_: None)
+        yield

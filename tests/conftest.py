@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from commands import short_reports as with_short_reports
 from strict import StrictFactories, no_synchronisation_in_loops
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -40,6 +41,13 @@ def without_reports(monkeypatch):
             (folder / name).write_text("")
 
     monkeypatch.setattr("bayesreg.report.write.write_report", write_nothing)
+
+
+@pytest.fixture
+def short_reports():
+    """For tests of other things: see `commands.short_reports`."""
+    with with_short_reports():
+        yield
 
 
 @pytest.fixture

@@ -714,7 +714,7 @@ def test_compare_takes_an_elastic_net(table):
 
 def test_compare_has_status_1_where_a_route_fails(table, monkeypatch):
     monkeypatch.setattr("bayesreg.comparison.EXACT_TOLERANCE", -1.0)
-    monkeypatch.setattr("bayesreg.comparison._AUTO_DELTA_STEPS", (20,))
+    monkeypatch.setattr("bayesreg.inference.auto_delta._MOST_STEPS", 20)
     arguments = ["--data", table, "--target", "price", "--scale", 0.5, "--noise-scale", 0.5]
     result = call("compare", *arguments)
     assert result.exit_code == 1 and result.stderr == ""

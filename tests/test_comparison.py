@@ -168,7 +168,7 @@ def test_a_wrong_dictionary_fails(monkeypatch, factor, prior):
         return dataclasses.replace(found, penalty=wrong)
 
     monkeypatch.setattr(module, "map_estimate", mistaken)
-    monkeypatch.setattr(module, "_AUTO_DELTA_STEPS", (500,))  # it cannot pass, so more steps are tried in vain
+    monkeypatch.setattr("bayesreg.inference.auto_delta._MOST_STEPS", 500)  # it cannot pass, so more are in vain
     result = br.compare(br.LinearRegression(prior, 0.7), diabetes_data())
     failed = {route.name for route in result.routes if not route.passed}
     assert {"map_estimate", "Pyro AutoDelta"} <= failed and not result.passed

@@ -147,6 +147,7 @@ def test_a_path_and_a_comparison_name_them():
     assert br.path(data, "l1", [0.1]).redundant_columns == br.path(data, "l2", [0.1]).redundant_columns == SENTENCE
 
 
+@pytest.mark.usefixtures("short_reports")
 @pytest.mark.parametrize("command", ["run", "compare", "path", "choose"])
 def test_every_command_that_fits_says_it_once(command, tmp_path):
     data, table = columns(), tmp_path / "rows.csv"

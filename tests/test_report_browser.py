@@ -33,7 +33,9 @@ def report(tmp_path_factory):
     """A run on the diabetes data under a Gaussian prior, and its report."""
     out = tmp_path_factory.mktemp("reports") / "first"
     arguments = ["--data", "diabetes", "--scale", SCALE, "--noise-scale", NOISE, "--out", out]
-    assert call("run", *arguments).exit_code == 0
+    with pytest.MonkeyPatch.context() as patch:  # pictures beside it
+        patch.setattr("bayesreg.commands.runs._draw_diagnostics", lambda *_: None)
+        assert call("run", *arguments).exit_code == 0
     return out / "report.html"
 
 
@@ -404,6 +406,7 @@ def test_the_first_chart_takes_less_than_two_seconds_of_the_processor(browser, r
     assert report.stat().st_size < 8e6
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_names_that_look_like_code_are_shown_as_they_are(opened, tmp_path):
     names = ["</script><b>bold</b>", "\"quoted\" & 'so' <!--", "größe µ ∑ $x^2$"]
     random = np.random.default_rng(0)
@@ -426,6 +429,7 @@ def test_names_that_look_like_code_are_shown_as_they_are(opened, tmp_path):
     assert "<i>price</i>" in page.inner_text("h1") and "<b>run" in page.inner_text(".source >> nth=0")
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_a_path_opens_on_its_own_prior(opened, tmp_path):
     arguments = ["--data", "diabetes", "--kind", "l1", "--noise-scale", NOISE, "--out", tmp_path / "path"]
     assert call("path", *arguments).exit_code == 0

@@ -8,13 +8,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from commands import assert_refused, call, call_json
+from commands import assert_refused, call, call_json, short_reports
 
 import bayesreg as br
 from bayesreg.report import page
 from bayesreg.report.conventions import check_convention
 from bayesreg.report.render import safe_json
 
+pytestmark = pytest.mark.usefixtures("short_reports")
 EVIL = "</script><b>bold</b>"
 
 
@@ -42,7 +43,8 @@ def runs(table, tmp_path_factory):
         "choose": [*data, "--kind", "l1", "--noise-scale", 0.5, "--methods", "cv,evidence"],
     }
     for command, arguments in commands.items():
-        result = call(command, *arguments, "--out", folder / command)
+        with short_reports():
+            result = call(command, *arguments, "--out", folder / command)
         assert result.exit_code == 0 and result.stderr == "", result.stderr
         where = ["Written", str(folder / command / "report.html")]
         assert result.stdout.splitlines()[-1].split(None, 1) == where

@@ -1,17 +1,21 @@
 """The mode as Pyro finds it: `AutoDelta` on the Pyro program, its loss given to torch's own optimisers.
 
 It maximises the log density of the program's trace over weights and intercept, the scales known, by gradient steps
-alone: L-BFGS, which ends at a smooth mode, and for the kinks of a prior Adam with a decaying rate after it.
-There is no proximal step, so no exact zeros. It starts from zero weights, not from any solution. The program sees
+alone: L-BFGS, which ends at a smooth mode, and Rprop under a prior with kinks, where the sign of a slope says which way
+to go and its size not how far: the step of a weight grows while that sign stays and shrinks where it changes, so that
+it closes in on a kink. There is no proximal step, so no exact zeros. It starts from zero weights, not from any
+solution. The program sees
 centred columns, each times the size u_j that its weight can have (as the target's spread or the prior lets it), the
 prior of w_j / u_j, and the target and the noise in units of the target's spread: the same posterior, at offsets and in
 units that gradient steps could not follow.
-Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical Programming 45
-(1989); Kingma & Ba, Adam (2015).
+Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical Programming 45 (1989); Riedmiller & Braun, "A direct adaptive
+method for faster backpropagation learning: the RPROP algorithm" (IEEE International Conference on Neural Networks,
+1993).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,9 +35,12 @@ if TYPE_CHECKING:
 
 # L-BFGS ends long before this where the mode is smooth.
 _MOST_EVALUATIONS = 500
-# Adam moves a parameter by about its rate: rates are shares of the size that a parameter can have.
-_FIRST_RATE = 3e-3
-_LAST_RATE = 1e-6
+# Steps are shares of the size that a weight can have.
+_FIRST_STEP = 1e-2
+_SMALLEST_AND_LARGEST_STEP = (1e-10, 1.0)
+_SHRINK_AND_GROW = (0.7, 1.2)
+_MOST_STEPS = 8000
+_STEPS_BETWEEN_CHECKS = 300
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,18 @@ class DeltaEstimate:
     intercept: float
 
 
-def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000, seed: int = 0) -> DeltaEstimate:
+def auto_delta(
+    model: LinearRegression,
+    data: RegressionData,
+    enough: Callable[[DeltaEstimate], bool] = lambda estimate: False,
+    seed: int = 0,
+) -> DeltaEstimate:
     """Run Pyro's AutoDelta on the program.
 
     Args:
         model: The model; its scales are known (slow coupling of noise and weights would need far more steps).
         data: The rows.
-        steps: Steps of Adam under a prior with a kink, over which its rate falls geometrically.
+        enough: Asked now and then under a prior with a kink: where it is content, no more steps are made.
         seed: Seeds Pyro's streams, although nothing is drawn.
 
     Returns:
@@ -76,6 +88,12 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
         "intercept": torch.zeros((), dtype=torch.float64, device="cpu"),
     }
 
+    def estimate(guide: AutoDelta) -> DeltaEstimate:
+        found = {name: value.detach().clone() for name, value in guide.median().items()}
+        weights = found["weights"].numpy() * sizes
+        moved = float(found["intercept"] * spread + target_mean - feature_means @ weights) if model.intercept else 0.0
+        return DeltaEstimate(torch.from_numpy(weights), moved)
+
     def program():
         scaled.pyro_model((features, target))
 
@@ -89,26 +107,24 @@ def auto_delta(model: LinearRegression, data: RegressionData, steps: int = 2000,
             value.backward()
             return value
 
-        torch.optim.LBFGS(
-            list(guide.parameters()),
-            max_iter=_MOST_EVALUATIONS,
-            max_eval=_MOST_EVALUATIONS,
-            history_size=200,
-            tolerance_grad=0.0,
-            tolerance_change=0.0,
-            line_search_fn="strong_wolfe",
-        ).step(evaluate)
-        if model.prior.has_kink:
-            adam = torch.optim.Adam(guide.parameters(), lr=_FIRST_RATE)
-            decay = torch.optim.lr_scheduler.ExponentialLR(adam, (_LAST_RATE / _FIRST_RATE) ** (1.0 / steps))
-            for _ in range(steps):
-                evaluate()
-                adam.step()
-                decay.step()
-        found = {name: value.detach().clone() for name, value in guide.median().items()}
-    weights = found["weights"].numpy() * sizes
-    intercept = float(found["intercept"] * spread + target_mean - feature_means @ weights) if model.intercept else 0.0
-    return DeltaEstimate(torch.from_numpy(weights), intercept)
+        if not model.prior.has_kink:
+            torch.optim.LBFGS(
+                list(guide.parameters()),
+                max_iter=_MOST_EVALUATIONS,
+                max_eval=_MOST_EVALUATIONS,
+                history_size=200,
+                tolerance_grad=0.0,
+                tolerance_change=0.0,
+                line_search_fn="strong_wolfe",
+            ).step(evaluate)
+            return estimate(guide)
+        rprop = torch.optim.Rprop(guide.parameters(), _FIRST_STEP, _SHRINK_AND_GROW, _SMALLEST_AND_LARGEST_STEP)
+        for step in range(1, _MOST_STEPS + 1):
+            evaluate()
+            rprop.step()
+            if step % _STEPS_BETWEEN_CHECKS == 0 and enough(estimate(guide)):
+                break
+        return estimate(guide)
 
 
 def _sizes(model: LinearRegression, lengths: np.ndarray, spread: float, num_rows: int) -> np.ndarray:
