@@ -89,10 +89,11 @@ def test_few_rows_are_fitted_anew_and_only_those_that_must_be(monkeypatch):
         lambda self, row, l1, l2: fitted.append((row, len(l1))) or whole(self, row, l1, l2),
     )
     for design, expected in ((correlated, []), (dominated, [(7, 100), (11, 100)]), (outlier, [(5, 100)])):
-        fitted.clear()
-        data = br.RegressionData(*design())
-        leave_one_out(br.path(data, "l1"), data)
-        assert fitted == expected, design.__name__
+        for kind in ("l1", "elasticnet"):
+            fitted.clear()
+            data = br.RegressionData(*design())
+            leave_one_out(br.path(data, kind), data)
+            assert fitted == expected, (design.__name__, kind)
 
 
 @pytest.mark.parametrize("where", ["sets", "signs"])

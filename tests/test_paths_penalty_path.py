@@ -174,6 +174,24 @@ def test_ridge_at_zero_is_least_squares_of_minimum_norm():
     assert found.prior_scales.tolist()[0] == np.inf
     assert found.relative_gaps[0] < 1e-20
     assert found.log_evidence[0] == -np.inf
+    fits = br.path(br.load_diabetes(), "l2", [1e-26, 0.0])  # where the gradient's square over lambda bounds nothing
+    assert (fits.relative_gaps < 1e-20).all()
+
+
+def test_at_zero_a_weight_that_the_rows_tell_has_a_variance():
+    random = np.random.default_rng(0)
+    features = random.standard_normal((30, 3))
+    twice = br.RegressionData(np.column_stack([features, features[:, 2]]), random.standard_normal(30))
+    variances = br.path(twice, "l2", [0.0], noise_scale=1.0).covariance_diagonal[0]
+    once = br.path(br.RegressionData(features, twice.target), "l2", [0.0], noise_scale=1.0).covariance_diagonal[0]
+    np.testing.assert_allclose(variances[:2], once[:2], rtol=1e-10)
+    assert variances[2:].tolist() == [np.inf, np.inf]
+
+
+def test_a_row_that_alone_has_a_column_cannot_be_left_out_at_zero():
+    data = br.RegressionData([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0]], [1.0, 2.0, 3.0, 1.0])
+    errors = br.path(data, "l2", [1.0, 0.0], intercept=False).leave_one_out
+    assert errors[0] < 10.0 and errors[1] == np.inf
 
 
 def test_losses_on_other_data_from_rows_and_from_moments(diabetes):

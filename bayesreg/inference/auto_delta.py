@@ -4,10 +4,10 @@ It maximises the log density of the program's trace over weights and intercept, 
 alone: L-BFGS, which ends at a smooth mode, and Rprop under a prior with kinks, where the sign of a slope says which way
 to go and its size not how far: the step of a weight grows while that sign stays and shrinks where it changes, so that
 it closes in on a kink. There is no proximal step, so no exact zeros. It starts from zero weights, not from any
-solution. The program sees
-centred columns, each times the size u_j that its weight can have (as the target's spread or the prior lets it), the
-prior of w_j / u_j, and the target and the noise in units of the target's spread: the same posterior, at offsets and in
-units that gradient steps could not follow.
+solution. The program sees centred columns, each times the size u_j that its weight can have (as the target's spread or
+the prior lets it), the prior of w_j / u_j, and the target and the noise in units of the target's spread: the same
+posterior, at offsets and in units that gradient steps could not follow.
+
 Sources: Pyro's `AutoDelta`; Liu & Nocedal, Mathematical Programming 45 (1989); Riedmiller & Braun, "A direct adaptive
 method for faster backpropagation learning: the RPROP algorithm" (IEEE International Conference on Neural Networks,
 1993).
