@@ -166,21 +166,19 @@ class LeftOutRows:
         free = 1.0 - own - np.einsum("ij,ij->i", inside, changes[:, active])
         left = target - inside @ held.state[active]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            found = left / free
-            states = held.state - found[:, None] * changes
+            states = held.state - (left / free)[:, None] * changes
             signs = np.broadcast_to(held.signs, states.shape).copy()
             failing = np.flatnonzero(held.violated(states))
             if failing.size:
-                parts = found[failing], states[failing], signs[failing]
+                parts = states[failing], signs[failing]
                 _exchange(held, changes[failing], left[failing], free[failing], parts)
-                found[failing], states[failing], signs[failing] = parts
-            gaps = self._gaps(features, target, np.where(signs, states, 0.0), l1, l2)
-        return np.stack([found, gaps])
+                states[failing], signs[failing] = parts
+            return self._judged(features, target, np.where(signs, states, 0.0), l1, l2)
 
-    def _gaps(
+    def _judged(
         self, features: np.ndarray, target: np.ndarray, weights: np.ndarray, l1: np.ndarray, l2: np.ndarray
     ) -> np.ndarray:
-        """Return the relative duality gaps of weights `(k, d)`, each without its row, from second moments."""
+        """Return each row's residual by weights `(k, d)` of the others, and their relative gap by second moments."""
         left = target - np.einsum("ij,ij->i", features, weights)
         slopes = weights @ self._gram
         np.subtract(self._cross, slopes, out=slopes)
@@ -191,7 +189,9 @@ class LeftOutRows:
         mean_squares = np.maximum(squares - explained, 0.0) / self._others
         strengths = (np.repeat(strength, len(weights)) for strength in (l1, l2))
         gaps = relative_gaps(self.design, weights, mean_squares, slopes / self._others, *strengths)
-        return gaps * (self.design.mean_square or 1.0) / (squares / self._others)
+        # Over J(0) without the row, where the target is not constant.
+        gaps *= np.divide(self._others * self.design.mean_square, squares, out=np.ones_like(squares), where=squares > 0)
+        return np.stack([self._apart * left, gaps])
 
     def _from_other_rows(self, row: int, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
         """Return the residuals of one row at strengths, from fits to the other rows."""
@@ -230,7 +230,7 @@ def _exchange(
     changes: np.ndarray,
     left: np.ndarray,
     free: np.ndarray,
-    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    parts: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Exchange columns until no condition is violated; rows for which that does not settle keep a wrong fit.
 
@@ -247,9 +247,9 @@ def _exchange(
         changes: Of that set, `(f, d)`.
         left: r_i `(f,)`.
         free: 1 - h_i `(f,)`.
-        parts: Residuals `(f,)`, states `(f, d)` without the row and signs `(f, d)`, to be written.
+        parts: States `(f, d)` without the row, and signs `(f, d)`, to be written.
     """
-    residuals, states, signs = parts
+    states, signs = parts
     going, inside = np.arange(len(left)), held.signs != 0.0
     for round_ in range(_MOST_EXCHANGES):
         exchanged = held.exchanges(states[going], signs[going])
@@ -272,13 +272,13 @@ def _exchange(
                 rows, columns = going[some], np.nonzero(differ[some])[1].reshape(len(some), size)
                 found = _exchanged(held, columns, signs[rows], changes[rows], left[rows], free[rows])
                 if found is not None:  # else columns that depend on each other: left to who judges the fits
-                    residuals[rows], states[rows] = found
+                    states[rows] = found
 
 
 def _exchanged(
     held: _Held, columns: np.ndarray, signs: np.ndarray, changes: np.ndarray, left: np.ndarray, free: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return residuals `(f,)` and states `(f, d)` where each row has its own J `(f, j)` and its own signs `(f, d)`."""
+) -> np.ndarray | None:
+    """Return states `(f, d)` where each row has its own J `(f, j)` and its own signs `(f, d)`."""
     base = held.state
     turned = held.strength * np.where(held.signs * signs < 0.0, 2.0 * held.signs, 0.0)
     if turned.any():
@@ -298,4 +298,4 @@ def _exchanged(
     states = base - residuals[:, None] * changes + (of_set[:, None, :] @ held.table[columns])[:, 0]
     gone = held.strength * held.signs[columns] - of_set
     np.put_along_axis(states, columns, np.where(joining, of_set, gone), axis=1)
-    return residuals, states
+    return states

@@ -8,7 +8,7 @@ HOW_TO_READ = """\
 Everybody starts from the same standardised rows in memory and pays for centring and Gram; ours pays for the certificate
 of every fit too. A peer's tolerance is the loosest of a ladder at which each of the 100 fits has a relative duality gap
 of 1e-10 or less, judged from the rows; one that no tolerance brings there is not compared, and its gap stands in its
-place. Milliseconds are medians of runs in turn."""
+place. Milliseconds are medians of runs in turn, of which those of less than 50 ms are repeated for as long."""
 
 FLOORS = {"ridge": 50.0, "leave-one-out": 10.0, "folds": {"1e4x500": 5.0}, "study": 60.0}
 
