@@ -48,7 +48,18 @@ def constant_target(seed=6):
     return correlated(seed=seed)[0], np.full(40, 2.0)
 
 
-DESIGNS = (correlated, binary, dominated, outlier, barely_more_rows, scales, constant_target)
+def apart_in_one_row(seed=7):
+    """Without row 4 two columns are the same, without row 8 another is the sum of two: fits are not unique."""
+    random = np.random.default_rng(seed)
+    features = random.standard_normal((40, 8))
+    features[:, 1] = features[:, 0]
+    features[4, 1] += 1.0
+    features[:, 5] = features[:, 6] + features[:, 7]
+    features[8, 5] -= 2.0
+    return features, features[:, :2].sum(1) + features[:, 5] + random.standard_normal(40)
+
+
+DESIGNS = (correlated, binary, dominated, outlier, barely_more_rows, scales, constant_target, apart_in_one_row)
 
 
 @pytest.mark.parametrize("intercept", [True, False])

@@ -23,9 +23,9 @@ all of the above changes by a few rows of the table
     K = [ H               -H Xc_A'Xc_N                                            ]
         [ -Xc_N'Xc_A H    -(Xc_N'Xc_N + (n - 1) l2 I - Xc_N'Xc_A H Xc_A'Xc_N)     ]
 
-and the inverse of K_JJ (`_exchange`). Every fit is judged by its duality gap. One that is not reached in this way, and
-that without a row that makes up nearly all of a column, so that second moments have no digits without it, is fitted
-from the other rows.
+and the inverse of K_JJ (`_exchange`). Every fit is judged by its duality gap. One that is not reached in this way, that
+is one of several without the row, or that is without a row that makes up nearly all of a column, so that second moments
+have no digits without it, is fitted from the other rows.
 
 Sources: Cook and Weisberg, Residuals and Influence in Regression (1982), for what a row changes; Rad and Maleki,
 Journal of the Royal Statistical Society B 82 (2020), where e_i for the set of all rows is the approximation; Kim and
@@ -45,8 +45,11 @@ from bayesreg.data import RegressionData
 from bayesreg.paths.centred_design import CentredDesign, centred_design
 from bayesreg.paths.lasso_path import LARGEST_GAP, fit_path, relative_gaps
 
-# A row of a larger share of a column's square is not taken from the second moments: too many digits would go.
+# A row of a larger share of a column's, or a direction's, square is not taken from the second moments: too many digits
+# would go.
 _LARGEST_SHARE = 0.999
+# Where the correlation of a column outside is within this share of lambda, it may belong to the set as well.
+_TIE = 1e-9
 # A correlation larger than lambda by this share of the largest one is rounding.
 _VIOLATION = 1e-13
 # Rounds of exchanges, and those of them in which all that violates a condition is exchanged.
@@ -170,10 +173,15 @@ class LeftOutRows:
             signs = np.broadcast_to(held.signs, states.shape).copy()
             failing = np.flatnonzero(held.violated(states))
             if failing.size:
-                parts = states[failing], signs[failing]
-                _exchange(held, changes[failing], left[failing], free[failing], parts)
-                states[failing], signs[failing] = parts
-            return self._judged(features, target, np.where(signs, states, 0.0), l1, l2)
+                parts = states[failing], signs[failing], free[failing]
+                _exchange(held, changes[failing], left[failing], parts)
+                states[failing], signs[failing], free[failing] = parts
+            found = self._judged(features, target, np.where(signs, states, 0.0), l1, l2)
+            # Without the row, columns of the set depend on each other, or another one could take part: of several fits
+            # it is to be the one that n fits would find.
+            ties = (np.where(signs, 0.0, np.abs(states)) >= held.strength * (1.0 - _TIE)).any(axis=1)
+            found[1, ties | ~(free > 1.0 - _LARGEST_SHARE)] = np.inf
+            return found
 
     def _judged(
         self, features: np.ndarray, target: np.ndarray, weights: np.ndarray, l1: np.ndarray, l2: np.ndarray
@@ -229,8 +237,7 @@ def _exchange(
     held: _Held,
     changes: np.ndarray,
     left: np.ndarray,
-    free: np.ndarray,
-    parts: tuple[np.ndarray, np.ndarray],
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     """Exchange columns until no condition is violated; rows for which that does not settle keep a wrong fit.
 
@@ -246,10 +253,10 @@ def _exchange(
         held: The set that all began with.
         changes: Of that set, `(f, d)`.
         left: r_i `(f,)`.
-        free: 1 - h_i `(f,)`.
-        parts: States `(f, d)` without the row, and signs `(f, d)`, to be written.
+        parts: States without the row `(f, d)`, signs `(f, d)` and 1 - h_i `(f,)`, to be written.
     """
-    states, signs = parts
+    states, signs, free = parts
+    free_before = free.copy()
     going, inside = np.arange(len(left)), held.signs != 0.0
     for round_ in range(_MOST_EXCHANGES):
         exchanged = held.exchanges(states[going], signs[going])
@@ -270,15 +277,15 @@ def _exchange(
             same = np.flatnonzero(sizes == size)
             for some in (same[first : first + step] for first in range(0, len(same), step)):
                 rows, columns = going[some], np.nonzero(differ[some])[1].reshape(len(some), size)
-                found = _exchanged(held, columns, signs[rows], changes[rows], left[rows], free[rows])
+                found = _exchanged(held, columns, signs[rows], changes[rows], left[rows], free_before[rows])
                 if found is not None:  # else columns that depend on each other: left to who judges the fits
-                    states[rows] = found
+                    states[rows], free[rows] = found
 
 
 def _exchanged(
     held: _Held, columns: np.ndarray, signs: np.ndarray, changes: np.ndarray, left: np.ndarray, free: np.ndarray
-) -> np.ndarray | None:
-    """Return states `(f, d)` where each row has its own J `(f, j)` and its own signs `(f, d)`."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return states `(f, d)` and 1 - h_i `(f,)` where each row has its own J `(f, j)` and its own signs `(f, d)`."""
     base = held.state
     turned = held.strength * np.where(held.signs * signs < 0.0, 2.0 * held.signs, 0.0)
     if turned.any():
@@ -293,9 +300,10 @@ def _exchanged(
     except np.linalg.LinAlgError:
         return None
     less = np.einsum("fj,fjt->ft", across, both)
-    residuals = (left - less[:, 0]) / (free - less[:, 1])
+    free = free - less[:, 1]
+    residuals = (left - less[:, 0]) / free
     of_set = both[:, :, 0] - residuals[:, None] * both[:, :, 1]
     states = base - residuals[:, None] * changes + (of_set[:, None, :] @ held.table[columns])[:, 0]
     gone = held.strength * held.signs[columns] - of_set
     np.put_along_axis(states, columns, np.where(joining, of_set, gone), axis=1)
-    return states
+    return states, free
