@@ -121,6 +121,18 @@ def test_a_wrong_set_to_begin_with_is_exchanged(where):
     assert rows.largest_gap < 1e-10
 
 
+def test_columns_one_at_a_time_come_to_the_same_fits(monkeypatch):
+    """What is left to where exchanging all at once goes round in circles, from a wrong set to begin with."""
+    data = br.RegressionData(*correlated())
+    design = br.paths.centred_design.centred_design(data)
+    rows = left_out_rows.LeftOutRows(data, design, np.array([0.05]), np.array([0.0]))
+    expected = rows.residuals(0, br.path(data, "l1", [0.05]).weights[0].numpy())
+    monkeypatch.setattr(left_out_rows, "_ALL_AT_ONCE", 0)
+    monkeypatch.setattr(left_out_rows, "_MOST_EXCHANGES", 2**8)
+    monkeypatch.setattr(left_out_rows.LeftOutRows, "_from_other_rows", None)  # none is left to it
+    np.testing.assert_allclose(rows.residuals(0, np.zeros(8)), expected, rtol=1e-10)
+
+
 def test_dependent_columns_and_few_rows_are_fitted_n_times():
     features, target = correlated()
     twice = br.RegressionData(np.column_stack([features, features[:, 0]]), target)
