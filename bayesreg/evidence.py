@@ -23,7 +23,7 @@ import numpy as np
 import scipy.optimize
 import torch
 
-from bayesreg.computing.singular_values import singular_values
+from bayesreg.computing.singular_values import singular_value_decomposition
 from bayesreg.computing.threads import one_thread
 from bayesreg.moments import Moments
 from bayesreg.redundant_columns import columns_at_fault
@@ -116,7 +116,7 @@ class EvidenceSpectrum:
         degrees = num_rows - (1 if centred else 0)
         share = _share_of_rounding(num_features, from_rows)
         smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
-        left, values, basis = singular_values(design, degrees, smallest)
+        left, values, basis = singular_value_decomposition(design, degrees, smallest)
         # A singular vector's sign is anyone's choice, and libraries and processors differ in it: with it, all draws.
         signs = np.where(np.cos(np.arange(1.0, num_features + 1)) @ basis < 0.0, -1.0, 1.0)
         left, basis = left * signs, basis * signs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayesreg.computing import singular_values as module
-from bayesreg.computing.singular_values import singular_values
+from bayesreg.computing.singular_values import singular_value_decomposition
 
 EPS = np.finfo(np.float64).eps
 
@@ -36,7 +36,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_matrix_with_orthonormal_vectors(name):
     matrix, rank = CASES[name]
-    left, values, basis = singular_values(matrix, min(matrix.shape), 1e-13)
+    left, values, basis = singular_value_decomposition(matrix, min(matrix.shape), 1e-13)
     assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
     # V' = U'A / S has rounding of A over S in the worst case, where the products' eigenvectors are taken.
     far = 100 * EPS * max(module._WELL_CONDITIONED**2, 1.0)
@@ -65,10 +65,10 @@ def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
 
 def test_nothing_at_all():
     for shape in ((0, 3), (3, 8), (8, 3)):
-        left, values, basis = singular_values(np.zeros(shape), min(shape), 1e-13)
+        left, values, basis = singular_value_decomposition(np.zeros(shape), min(shape), 1e-13)
         assert (left.shape, values.shape, basis.shape) == ((shape[0], 0), (0,), (shape[1], 0))
 
 
 def test_the_rank_is_no_larger_than_what_is_known_of_it():
     matrix, _ = CASES["few rows"]
-    assert singular_values(matrix, 5, 1e-13)[1].shape == (5,)
+    assert singular_value_decomposition(matrix, 5, 1e-13)[1].shape == (5,)

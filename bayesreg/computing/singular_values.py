@@ -15,7 +15,7 @@ _OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
 _FEW_ROWS, _WELL_CONDITIONED, _NOTHING = 2, 30.0, 1e-13
 
 
-def singular_values(
+def singular_value_decomposition(
     design: np.ndarray, largest_rank: int, smallest: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decompose a matrix of a numerical rank r, each column to an accuracy of its own length.
