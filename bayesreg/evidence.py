@@ -111,7 +111,9 @@ class EvidenceSpectrum:
             The spectrum.
         """
         num_features = root.shape[1] - 1
-        design = root[:, :-1] * relative_scales
+        design = root[:, :-1]
+        if (relative_scales != 1.0).any():
+            design = design * relative_scales
         observed, shift = root[:, -1], root[:, :-1] @ prior_loc
         degrees = num_rows - (1 if centred else 0)
         share = _share_of_rounding(num_features, from_rows)
@@ -119,7 +121,8 @@ class EvidenceSpectrum:
         left, values, basis = singular_value_decomposition(design, degrees, smallest)
         # A singular vector's sign is anyone's choice, and libraries and processors differ in it: with it, all draws.
         signs = np.where(np.cos(np.arange(1.0, num_features + 1)) @ basis < 0.0, -1.0, 1.0)
-        left, basis = left * signs, basis * signs
+        left = left * signs
+        basis *= signs
         projections = left.T @ (observed - shift)
         # The shift lies in the span: the residual is the target's own, and so is its rounding.
         outside = observed - left @ (left.T @ observed)
@@ -226,14 +229,33 @@ class EvidenceSpectrum:
         Returns:
             The log evidence, of the broadcast shape.
         """
-        degrees = self.degrees_of_freedom if log_ratio is not None else self.degrees_of_freedom - self.num_features
+        if log_ratio is not None:
+            return self.log_evidence_of_sums(*self._sums_at_ratio(log_ratio), log_noise)
+        volume = 2.0 * (self.singular_values / self.relative_scales).log().sum()
+        misfit = log_noise.new_tensor(self.residual)
+        return self.log_evidence_of_sums(volume, misfit, log_noise, self.degrees_of_freedom - self.num_features)
+
+    def log_evidence_of_sums(
+        self,
+        volume: torch.Tensor,
+        misfit: torch.Tensor,
+        log_noise: torch.Tensor | float,
+        degrees_of_freedom: int | None = None,
+    ) -> torch.Tensor:
+        """Return log p(y | s, t) of the sums over the singular values, elementwise.
+
+        Args:
+            volume: -sum_i log(q_i).
+            misfit: b(tau), at least 0.
+            log_noise: log s.
+            degrees_of_freedom: What s is the divisor of so many times; None: nu.
+
+        Returns:
+            The log evidence, of the broadcast shape.
+        """
+        degrees = self.degrees_of_freedom if degrees_of_freedom is None else degrees_of_freedom
         constant = -0.5 * degrees * math.log(2 * math.pi) - (0.5 * math.log(self.num_rows) if self.has_intercept else 0)
-        if log_ratio is None:
-            squared_error = self.residual * (-2.0 * log_noise).exp() if self.residual > 0.0 else 0.0
-            volume = 2.0 * (self.singular_values / self.relative_scales).log().sum()
-        else:
-            volume, misfit = self._sums_at_ratio(log_ratio)
-            squared_error = (misfit.log() - 2.0 * log_noise).exp()  # 0 where the misfit is, however small s is
+        squared_error = (misfit.log() - 2.0 * log_noise).exp()  # 0 where the misfit is, however small s is
         return constant - degrees * log_noise - 0.5 * (volume + squared_error)
 
     def _sums_at_ratio(self, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

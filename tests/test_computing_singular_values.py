@@ -54,13 +54,19 @@ def test_it_is_the_matrix_with_orthonormal_vectors(name):
 def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
     calls = []
     monkeypatch.setattr(module, "_divide_and_conquer", lambda matrix: calls.append(1) or np.linalg.svd(matrix, False))
-    for name, (matrix, _) in CASES.items():
-        unit = matrix / np.linalg.norm(matrix, axis=0)
-        found = module._of_few_rows(unit)
-        spread = np.linalg.svd(unit, compute_uv=False)
-        spread = spread[spread > 1e-12 * spread[0]]
-        well = name.startswith(("few", "one")) and spread[0] < module._WELL_CONDITIONED * spread[-1]
-        assert (found is not None) == well, name
+    for name, (matrix, rank) in CASES.items():
+        calls.clear()
+        singular_value_decomposition(matrix, rank, 1e-13)
+        spread = np.linalg.svd(matrix, compute_uv=False)
+        well = name.startswith(("few", "one")) and spread[0] < module._WELL_CONDITIONED * spread[rank - 1]
+        assert (not calls) == well, name
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e-155, 1e150])
+def test_numbers_of_any_size(size):
+    matrix, _ = CASES["few rows"]
+    left, values, basis = singular_value_decomposition(matrix * size, 12, 1e-13)
+    assert np.abs((left * (values / size)) @ basis.T - matrix).max() < 1e-13
 
 
 def test_nothing_at_all():

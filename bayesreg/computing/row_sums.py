@@ -183,16 +183,16 @@ def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None])
     squares = scatter.diagonal()
     if (squares < SMALLEST_SQUARE).any():
         finite = np.nan_to_num(squares, nan=1.0, posinf=1.0)  # what overflows is refused when all is summed up
-        check_squares(finite, block.any(axis=0), (*data.feature_names, data.target_name))
+        check_squares(finite, block, (*data.feature_names, data.target_name))
     return RowSums(len(block), offsets, scatter)
 
 
-def check_squares(squares: np.ndarray, varies: np.ndarray, names: tuple[str, ...]) -> None:
+def check_squares(squares: np.ndarray, rows: np.ndarray, names: tuple[str, ...]) -> None:
     """Refuse columns whose sums of squares float64 does not hold.
 
     Args:
         squares: The sums of squares of the centred columns.
-        varies: Whether a column has an entry that is not 0.
+        rows: The columns, of which one of zeros may be without length.
         names: Their names.
 
     Raises:
@@ -202,7 +202,8 @@ def check_squares(squares: np.ndarray, varies: np.ndarray, names: tuple[str, ...
     if wrong.any():
         name = names[int(np.argmax(wrong))]
         raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")
-    wrong = (squares < SMALLEST_SQUARE) & varies
+    short = squares < SMALLEST_SQUARE
+    wrong = short & rows.any(axis=0) if short.any() else short
     if wrong.any():
         name = names[int(np.argmax(wrong))]
         raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")

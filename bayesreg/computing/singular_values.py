@@ -11,8 +11,9 @@ _GRADED = 1e4
 # Columns whose lengths differ by no more than the rounding of a length, as standardised ones do, are of one length.
 _OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
 # From this many times more columns than rows on, the eigenvectors of the rows' products are sooner had than an SVD;
-# they do where the singular values are within this ratio, but for those that are rounding.
+# they do where the singular values are within this ratio, but for those that are rounding, and no square underflows.
 _FEW_ROWS, _WELL_CONDITIONED, _NOTHING = 2, 30.0, 1e-13
+_LEAST_PRODUCT = np.finfo(np.float64).tiny / np.finfo(np.float64).eps ** 2
 
 
 def singular_value_decomposition(
@@ -34,10 +35,12 @@ def singular_value_decomposition(
     Raises:
         LinAlgError: An iteration did not converge.
     """
+    found = _of_few_rows(design, largest_rank)
+    if found is not None:  # all the rank there can be, whatever the lengths of the columns
+        return found
     lengths = np.sqrt(np.einsum("ij,ij->j", design, design))
     lengths[lengths == 0.0] = 1.0
-    unit = design / lengths
-    left, values, right = _of_few_rows(unit) or _divide_and_conquer(unit)
+    left, values, right = _divide_and_conquer(design / lengths)
     rank = min(int(np.count_nonzero(values > smallest * values[:1])), largest_rank)  # they descend
     left, values, right = left[:, :rank], values[:rank], right[:rank]
     longest, shortest = lengths.max(), lengths.min()
@@ -53,23 +56,28 @@ def singular_value_decomposition(
     return left @ rotation, values * (work[0] / work[1]), basis
 
 
-def _of_few_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return U, S descending and V' from the eigenvectors of A A', where that loses no digits; else None.
+def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return U, S descending and V from the eigenvectors of A A', where that loses no digits; else None.
 
-    U is orthonormal to rounding, and so V' = U'A / S up to eps times the square of the largest ratio of two singular
-    values; what is not small against the largest one must be nothing but rounding.
+    U is orthonormal to rounding: a column of A is U times its coordinates to an accuracy of its own length, and so V' =
+    U'A / S is orthonormal up to eps times the square of the largest ratio of two singular values. The largest `rank` of
+    them must be near each other, and all others nothing but rounding.
     """
     rows, columns = matrix.shape
     if not 0 < _FEW_ROWS * rows <= columns:
         return None
-    _, left = np.linalg.eigh(matrix @ matrix.T)
+    products = matrix @ matrix.T
+    if not _LEAST_PRODUCT < products.trace() < np.inf:
+        return None
+    _, left = np.linalg.eigh(products)
     left = left[:, ::-1]
     right = left.T @ matrix
     values = np.sqrt(np.einsum("ij,ij->i", right, right))
-    rank = int(np.count_nonzero(values > values[0] / _WELL_CONDITIONED))
-    if not (values[rank:] <= _NOTHING * values[0]).all() or not values[0] > 0.0:
+    if not values[rank - 1] * _WELL_CONDITIONED > values[0] or (values[rank:] > _NOTHING * values[0]).any():
         return None
-    return left[:, :rank], values[:rank], right[:rank] / values[:rank, None]
+    right = right[:rank]
+    right /= values[:rank, None]
+    return left[:, :rank], values[:rank], right.T
 
 
 def _divide_and_conquer(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

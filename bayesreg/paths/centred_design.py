@@ -80,18 +80,18 @@ class CentredRows(CentredDesign):
     def __init__(self, data: RegressionData, intercept: bool):
         self.num_rows, self.num_features = data.num_rows, data.num_features
         self.has_intercept, self.from_rows = intercept, True
-        rows = np.column_stack([data.features, data.target])
-        means = np.zeros(rows.shape[1])
-        if intercept:
-            # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave rounding.
-            pivot = rows[0].copy()
-            with np.errstate(over="ignore", invalid="ignore"):  # refused by name below
-                rows -= pivot
-                offsets = rows.mean(axis=0)
+        # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave rounding.
+        pivot = np.append(data.features[0], data.target[0]) if intercept else np.zeros(self.num_features + 1)
+        rows, means = np.empty((self.num_rows, self.num_features + 1)), pivot
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by name below
+            np.subtract(data.features, pivot[:-1], out=rows[:, :-1])
+            np.subtract(data.target, pivot[-1], out=rows[:, -1])
+            if intercept:
+                offsets = np.ones(self.num_rows) @ rows / self.num_rows
                 rows -= offsets
-            means = pivot + offsets
+                means = pivot + offsets
         squares = np.einsum("ij,ij->j", rows, rows)
-        check_squares(squares, rows.any(axis=0), (*data.feature_names, data.target_name))
+        check_squares(squares, rows, (*data.feature_names, data.target_name))
         self._rows = rows
         self.deviations = np.sqrt(squares[:-1] / self.num_rows)
         self.feature_means, self.target_mean = means[:-1], float(means[-1])
@@ -124,7 +124,9 @@ class CentredRows(CentredDesign):
             else (self._rows[:, :-1], weights)
         )
         left = self._rows[:, -1] - weights @ columns.T
-        return np.square(left).sum(axis=1) / self.num_rows, left @ self._rows[:, :-1] / self.num_rows
+        squares = np.einsum("ij,ij->i", left, left) / self.num_rows
+        left /= self.num_rows
+        return squares, left @ self._rows[:, :-1]
 
     @property
     def root(self) -> np.ndarray:

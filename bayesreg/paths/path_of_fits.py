@@ -245,7 +245,7 @@ class Path:
 
         These are the posterior variances of the weights under the Gaussian prior of each strength, the noise known.
         """
-        variances = torch.from_numpy(self._of_ridge("covariance_diagonal").variances() * self.noise_scale**2)
+        variances = torch.from_numpy(self._of_ridge("covariance_diagonal").variances(self.noise_scale))
         if self.standardized is None:
             return variances
         return self.standardized.transform.to_original_weights(variances.sqrt()).square()

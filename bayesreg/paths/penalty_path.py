@@ -77,6 +77,7 @@ def path(
         design = centred_design(data, bool(intercept))
         given = default_lambdas(design, kind, ratio) if lambdas is None else checked_lambdas(lambdas, kind)
         fits = fit_all(design, kind, given, ratio)
+        intercepts = design.target_mean - fits.weights @ design.feature_means
     weights, gaps = fits.weights, fits.gaps
     if not (gaps <= LARGEST_GAP).all():
         worst = int(np.argmax(np.where(np.isnan(gaps), np.inf, gaps)))
@@ -90,7 +91,7 @@ def path(
         kind=kind,
         lambdas=torch.from_numpy(given),
         weights=torch.from_numpy(weights),
-        intercepts=torch.from_numpy(design.target_mean - weights @ design.feature_means),
+        intercepts=torch.from_numpy(intercepts),
         losses=torch.from_numpy(fits.mean_squares / 2.0),
         relative_gaps=torch.from_numpy(gaps),
         l1_ratio=ratio,

@@ -15,6 +15,7 @@ Heath and Wahba, Technometrics 21 (1979), for GCV.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,33 +63,36 @@ class RidgeFits:
         return self.spectrum.num_rows * self.lambdas[:, None] / self.divisors
 
     @one_thread()
-    def variances(self) -> np.ndarray:
-        """Return the posterior variances of the weights over s^2, `(m, d)`; infinite at 0 where the rank is short."""
-        basis = np.square(self.spectrum.basis.numpy())
-        inside = (1.0 / self.divisors) @ basis.T
-        if self.spectrum.rank == self.spectrum.num_features:
-            return inside
-        outside = np.maximum(1.0 - basis.sum(axis=1), 0.0)
+    def variances(self, noise_scale: float) -> np.ndarray:
+        """Return the posterior variances of the weights, `(m, d)`; infinite at 0 where the rank is short."""
+        spectrum, rank, noise = self.spectrum, self.spectrum.rank, noise_scale**2
+        if rank == spectrum.num_features:
+            return (noise / self.divisors) @ np.square(spectrum.basis.numpy()).T
+        # One more coordinate: what of a column lies outside the span.
+        shares, scales = np.empty((rank + 1, spectrum.num_features)), np.zeros((len(self.lambdas), rank + 1))
+        np.square(spectrum.basis.numpy().T, out=shares[:rank])
+        outside = np.maximum(1.0 - np.ones(rank) @ shares[:rank], 0.0)
         outside[outside < 64 * np.finfo(np.float64).eps] = 0.0
-        seen = np.flatnonzero(outside == 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            beyond = outside / (self.spectrum.num_rows * self.lambdas[:, None])
-        beyond[:, seen] = 0.0  # where lambda is, too
-        inside += beyond
-        return inside
+        shares[rank] = outside
+        np.divide(noise, self.divisors, out=scales[:, :rank])
+        positive = self.lambdas > 0.0
+        np.divide(noise / spectrum.num_rows, self.lambdas, out=scales[:, rank], where=positive)
+        variances = scales @ shares
+        variances[np.ix_(~positive, outside > 0.0)] = np.inf
+        return variances
 
     def degrees_of_freedom(self) -> np.ndarray:
         """Return sum_i f_i, `(m,)`: the trace of the matrix that takes yc to its fit, the intercept not counted."""
         return self.shrinkage.sum(axis=1)
 
+    @one_thread()
     def log_evidence(self, noise_scale: float) -> np.ndarray:
         """Return log p(y | s, t = s / sqrt(n lambda)), the intercept integrated against 1, `(m,)`; -inf at 0."""
-        scales = torch.full((len(self.lambdas),), noise_scale, dtype=torch.float64)
+        spectrum, kept = self.spectrum, self._kept()
+        misfit = spectrum.residual + kept @ np.square(spectrum.projections.numpy())
         with np.errstate(divide="ignore"):
-            prior = noise_scale / np.sqrt(self.spectrum.num_rows * self.lambdas)
-        with one_thread():  # small operations, for which torch's threads wait
-            evidence = self.spectrum.log_evidence(scales, torch.from_numpy(prior)).numpy()
-        return np.where(self.lambdas > 0.0, evidence, -np.inf)
+            volume = -np.log(kept).sum(axis=1)
+        return spectrum.log_evidence_of_sums(*map(torch.from_numpy, (volume, misfit)), math.log(noise_scale)).numpy()
 
     def generalised_cross_validation(self) -> np.ndarray:
         """Return (|r|^2 / n) / (1 - (df + 1) / n)^2, the 1 with an intercept only, `(m,)`; inf where that is 0 / 0."""
@@ -183,7 +187,8 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     # Not from the weights: second moments make a small residual a difference of large numbers.
     mean_squares = (spectrum.residual + np.square(ridge / divisors) @ np.square(projections)) / n
     # J is quadratic: its excess is half the gradient's square in the metric of the inverse Hessian, at most 1 / lambda.
-    gradient = design.residuals(weights)[1] - lambdas[:, None] * weights
+    gradient = design.residuals(weights)[1]
+    gradient -= lambdas[:, None] * weights
     squares, null = np.einsum("ij,ij->i", gradient, gradient), design.mean_square or 1.0
     gaps = np.divide(squares / null, lambdas, out=np.full_like(squares, np.inf), where=lambdas > 0.0)
     coarse = np.flatnonzero(~(gaps <= _FAR_BELOW))
