@@ -75,6 +75,12 @@ def test_nothing_at_all():
         assert (left.shape, values.shape, basis.shape) == ((shape[0], 0), (0,), (shape[1], 0))
 
 
+@pytest.mark.parametrize("known", [12, 200])
+def test_the_rank_is_no_larger_than_there_are_rows(known):
+    matrix, _ = CASES["few rows"]
+    assert singular_value_decomposition(matrix, known, 1e-13)[1].shape == (12,)
+
+
 def test_the_rank_is_no_larger_than_what_is_known_of_it():
     matrix, _ = CASES["few rows"]
     assert singular_value_decomposition(matrix, 5, 1e-13)[1].shape == (5,)

@@ -64,7 +64,8 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
     them must be near each other, and all others nothing but rounding.
     """
     rows, columns = matrix.shape
-    if not 0 < _FEW_ROWS * rows <= columns:
+    rank = min(rank, rows)
+    if not rank or _FEW_ROWS * rows > columns:
         return None
     products = matrix @ matrix.T
     if not _LEAST_PRODUCT < products.trace() < np.inf:
