@@ -1,7 +1,11 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 
+# What was started in the background of a shell ignores Ctrl-C, and so would the processes that tests send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # One worker of the test run a core: threads inside each would only fight. Set before anything imports NumPy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
