@@ -46,8 +46,8 @@ SETTINGS = {
     "rejection": {"draws": DRAWS, "tune": 0, "chains": 1},
     # After 8 scans no distance from the exact law is left that 4,000 chains show.
     "gibbs": {"draws": 1, "tune": 12, "chains": DRAWS},
-    "hmc": {"draws": 1, "tune": 60, "chains": DRAWS},
-    "nuts": {"draws": 1, "tune": 30, "chains": DRAWS},
+    "hmc": {"draws": 1, "tune": 40, "chains": DRAWS},
+    "nuts": {"draws": 1, "tune": 20, "chains": DRAWS},
 }
 CASES = [
     ("exact", "gaussian"),

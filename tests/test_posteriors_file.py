@@ -129,7 +129,7 @@ def test_a_sampled_posterior_comes_back_and_goes_on(tmp_path):
 
 
 def test_the_file_is_the_tree(tmp_path):
-    from bayesreg.posteriors.arviz_interface import az
+    from arviz_interface import az
 
     posterior = br.sample(
         br.LinearRegression(br.GaussianPrior(0.5), dist.HalfNormal(1.0)),

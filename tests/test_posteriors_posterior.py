@@ -88,7 +88,7 @@ def test_repr_says_what_and_how():
 
 
 def test_summary_is_numpys_and_arvizs_in_full_digits():
-    from bayesreg.posteriors.arviz_interface import az
+    from arviz_interface import az
 
     posterior = by_hand(design(), draws=300, chains=4)
     table = posterior.summary(interval=0.8)
@@ -125,7 +125,7 @@ def test_hdi_is_the_narrowest_of_all_intervals_between_draws(number, interval):
 
 
 def test_hdi_reaches_the_table_and_agrees_with_arviz():
-    from bayesreg.posteriors.arviz_interface import az
+    from arviz_interface import az
 
     posterior = by_hand(design(), draws=500)
     table = posterior.summary(0.9, "hdi")

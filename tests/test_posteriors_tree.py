@@ -251,7 +251,7 @@ PLOTS = (
 
 @pytest.fixture(scope="module")
 def az():
-    from bayesreg.posteriors.arviz_interface import az
+    from arviz_interface import az
 
     return az
 

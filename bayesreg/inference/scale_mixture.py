@@ -189,10 +189,12 @@ class ScaleMixture:
         log_factors = state.log_factor[:, None, None] + sheared_steps
         log_noises = log_ratios.unsqueeze(-1) + log_factors
 
-        log_density = self.log_evidence(factors, log_noises, log_factors)
-        if self._noise is not None:
-            log_density = log_density + _log_density(self._noise, log_noises)
-        log_density = log_density + self._log_prior_scale(log_factors, log_noises)
+        log_density = torch.zeros_like(log_noises)
+        if self._ratio is not None or self._factor is not None:  # else there is one point, whatever its density
+            log_density = self.log_evidence(factors, log_noises, log_factors)
+            if self._noise is not None:
+                log_density = log_density + _log_density(self._noise, log_noises)
+            log_density = log_density + self._log_prior_scale(log_factors, log_noises)
         shape = log_density.shape
         place, probabilities = choose(log_density.flatten(1), generator)
         stayed = probabilities.gather(1, (ratio_place * shape[2] + factor_place).unsqueeze(-1)).squeeze(-1)

@@ -61,7 +61,7 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
         ['rank', 'forest', 'posterior_predictive']
         >>> plt.close("all")
     """
-    from bayesreg.posteriors.arviz_interface import az
+    import arviz_plots  # takes a second
 
     check_result(posterior, "posterior", "a Posterior, which br.sample returns", "draws", "data", "to_datatree")
     has_rows = isinstance(posterior.data, RegressionData)
@@ -71,7 +71,7 @@ def plot_diagnostics(posterior: Posterior) -> dict[str, Any]:
 
     def draw(name: str, function: str, data: xr.DataTree, figure: dict[str, Any], **arguments: Any) -> Any:
         figure["layout"] = "constrained"
-        drawn[name] = getattr(az, function)(data, backend="matplotlib", figure_kwargs=figure, **arguments)
+        drawn[name] = getattr(arviz_plots, function)(data, backend="matplotlib", figure_kwargs=figure, **arguments)
         return drawn[name].get_viz("figure")
 
     if enough_draws:
