@@ -132,10 +132,10 @@ def test_points_by_rejection_say_what_its_draws_do():
 
 
 def test_a_hard_scale_goes_on_until_it_is_known():
-    """Where 50 draws of 16 chains are worth 30."""
+    """Where 800 draws of 16 chains are worth 30."""
     data = br.load_diabetes().standardized()
     grid = PriorGrid("l1", np.array([3e-3]), 0.7, True, br.Moments.from_data(data))
-    first = laplace_path._together(grid, [0], laplace_path._Wanted(400, 0.9, None, progress=False), 50, 1, seed=0)[0]
+    first = laplace_path._together(grid, [0], laplace_path._Wanted(400, 0.9, None, progress=False), 800, 1, seed=0)[0]
     assert float(first["ess"]) < 200.0
     path = br.posterior_path(data, "l1", prior_scales=[3e-3], noise_scale=0.7, draws=400)
     assert float(path.ess[0]) >= 400.0
@@ -310,3 +310,16 @@ def test_modes_relative_to_learned_noise_are_those_of_map_estimate():
 def test_warnings_name_the_scales_that_were_given():
     with pytest.warns(br.ConvergenceWarning, match=r"smallest ESS is \d+ at prior scale 0\.5 \(threshold 400\)"):
         br.posterior_path(data_of(5, 8), "l1", prior_scales=[0.5], noise_scale=0.01, relative_to_noise=True, draws=100)
+
+
+def test_where_few_scales_are_left_each_has_more_chains_of_a_hundred_draws_or_more(monkeypatch):
+    asked, run = [], laplace_path.gibbs.run_at_scales
+    monkeypatch.setattr(laplace_path.gibbs, "run_at_scales", lambda targets, **given: (
+        asked.append({**given, "scales": len(targets)}) or run(targets, **given)
+    ))  # fmt: skip
+    data = br.load_diabetes().standardized()
+    br.posterior_path(data, "l1", prior_scales=np.geomspace(2e-3, 6e-3, 4), noise_scale=0.7, draws=1000)
+    assert [(each["chains"], each["draws"], each["thin"], each["tune"]) for each in asked] == [
+        (20, 100, 1, 50), (64, 125, 1, 50), (64, 125, 4, 125)
+    ]  # fmt: skip
+    assert asked[0]["scales"] == 4 > asked[-1]["scales"]

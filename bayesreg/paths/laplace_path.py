@@ -3,7 +3,8 @@
 At each scale independent draws by rejection where ``bayesreg.sample(method="auto")`` has them. The scales that are left
 go through two-block Gibbs sampling together, all chains in one batch (`bayesreg.inference.gibbs.run_at_scales`): they
 differ by a factor only, and large batches take a fraction of the time of small ones. Those whose effective sample size
-is too small are done again, with four times the scans, twice at most. Where a scan is dear (many features, and more
+is too small are done again, with four times the scans of all chains, twice at most; the fewer are left, the more chains
+each has. Where a scan is dear (many features, and more
 rows), it is HMC, a scale at a time, by the same rule.
 
 Chains are judged by the ESS of bulk and tails of each weight, and of a learned noise scale. What differs between chains
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     from bayesreg.target import Target
 
 _INDEPENDENT_CHAINS = 4
-# Gibbs: chains at a scale, and scans before the draws.
-_GIBBS_CHAINS, _TUNE = 16, 50
+# Gibbs: chains at a scale, the fewest, the most, and how many draws of each it takes to have more than the fewest; and
+# scans before the draws, but at least a quarter of theirs.
+_FEWEST_CHAINS, _MOST_CHAINS, _LONG_CHAIN, _TUNE = 16, 64, 100, 50
 # The rounds of Markov chains: draws of all chains, as a multiple of the effective draws that are aimed at, and scans
 # from one to the next. An ESS of half of these is enough, where it is enough to be trusted.
 _ROUNDS, _ENOUGH = ((2, 1), (8, 1), (8, 4)), 0.5
@@ -93,7 +95,7 @@ def laplace_path(
         left = [index for index in points if points[index] is None]
         for multiple, thin in _ROUNDS:
             by_gibbs = [index for index in left if chains[index] == "gibbs"]
-            points |= _together(grid, by_gibbs, wanted, math.ceil(multiple * draws / _GIBBS_CHAINS), thin, seed)
+            points |= _together(grid, by_gibbs, wanted, multiple * draws, thin, seed)
             for index in set(left).difference(by_gibbs):
                 points[index] = _by_hmc(grid.target(grid.prior_scales[index]), wanted, multiple * thin * draws, seed)
             before = len(left)
@@ -132,15 +134,22 @@ def _by_hmc(target: Target, wanted: _Wanted, draws: int, seed: int) -> dict[str,
 def _together(
     grid: PriorGrid, indices: Sequence[int], wanted: _Wanted, draws: int, thin: int, seed: int
 ) -> dict[int, dict[str, Any]]:
-    """Return the summaries of some scales by Gibbs sampling, in batches that stay in a cache, on several threads."""
+    """Return the summaries of some scales by Gibbs sampling, in batches that stay in a cache, on several threads.
+
+    So many draws of all chains at each scale.
+    """
     if not indices:
         return {}
     first = grid.target(grid.prior_scales[indices[0]])
-    most = min(gibbs.chains_at_once(first), _NUMBERS_HELD // (draws * first.num_features))
-    size = max(1, most // _GIBBS_CHAINS)
+    most = gibbs.chains_at_once(first)
+    # A scan of few chains takes as long as one of many: where few scales are left, each has more chains.
+    chains = max(min(most // len(indices), draws // _LONG_CHAIN, _MOST_CHAINS), _FEWEST_CHAINS)
+    draws = math.ceil(draws / chains)
+    tune = max(_TUNE, draws * thin // 4)
+    size = max(1, min(most, _NUMBERS_HELD // (draws * first.num_features)) // chains)
     batches = [indices[start : start + size] for start in range(0, len(indices), size)]
 
-    scans = len(batches) * (_TUNE + draws * thin)
+    scans = len(batches) * (tune + draws * thin)
     with progress_bar(wanted.progress, f"gibbs, {len(indices)} scales", scans) as bar:
 
         def work(batch: Sequence[int], go_on: Callable[[], None]) -> list[dict[str, Any]]:
@@ -149,7 +158,7 @@ def _together(
                 bar.advance()
 
             targets = [grid.target(grid.prior_scales[index]) for index in batch]
-            asked = {"draws": draws, "thin": thin, "tune": _TUNE, "chains": _GIBBS_CHAINS}
+            asked = {"draws": draws, "thin": thin, "tune": tune, "chains": chains}
             found = gibbs.run_at_scales(targets, **asked, seed=chain_seed(seed, batch[0]), advance=scanned)
             return [_summaries(named, target, wanted, "gibbs") for named, target in zip(found, targets, strict=True)]
 
