@@ -4,8 +4,7 @@ At each scale independent draws by rejection where ``bayesreg.sample(method="aut
 go through two-block Gibbs sampling together, all chains in one batch (`bayesreg.inference.gibbs.run_at_scales`): they
 differ by a factor only, and large batches take a fraction of the time of small ones. Those whose effective sample size
 is too small are done again, with four times the scans of all chains, twice at most; the fewer are left, the more chains
-each has. Where a scan is dear (many features, and more
-rows), it is HMC, a scale at a time, by the same rule.
+each has. Where a scan is dear (many features, and more rows), it is HMC, a scale at a time, by the same rule.
 
 Chains are judged by the ESS of bulk and tails of each weight, and of a learned noise scale. What differs between chains
 counts against it, so that of m chains an ESS of E bounds R-hat: R-hat^2 - 1 <= m / E.
