@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bayesreg.computing import square_roots
 from bayesreg.computing.square_roots import is_ill_conditioned, square_root, triangle
 
 
@@ -64,6 +65,26 @@ def test_ill_conditioned_is_beyond_1e10_whatever_the_scales(gap, ill):
     padded = np.zeros((4, 4))
     padded[1:, 1:] = gram  # a constant column
     assert is_ill_conditioned(padded) == ill
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e100])
+@pytest.mark.parametrize(("smallest", "ill"), [(0.5, False), (1e-2, False), (1e-9, False), (1e-11, True), (0.0, True)])
+def test_single_precision_is_asked_first_of_many_columns_and_not_believed_near_its_rounding(smallest, ill, scale):
+    basis = np.linalg.qr(np.random.default_rng(1).standard_normal((150, 150)))[0]
+    matrix = basis * np.geomspace(1.0, smallest, 150) @ basis.T if smallest else basis[:, :149] @ basis[:, :149].T
+    lengths = np.geomspace(1e-10, 1e10, 150) * scale
+    assert is_ill_conditioned((matrix + matrix.T) / 2.0 * np.outer(lengths, lengths)) == ill
+    asked = []
+    honest = square_roots._reciprocal_condition
+
+    def counted(matrix, dtype):
+        asked.append(dtype)
+        return honest(matrix, dtype)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(square_roots, "_reciprocal_condition", counted)
+        is_ill_conditioned((matrix + matrix.T) / 2.0)
+    assert asked == [np.float32] if smallest > 1e-3 else asked == [np.float32, np.float64]
 
 
 @pytest.mark.parametrize(("apart", "ill"), [(1e-9, True), (1e-7, False)])
