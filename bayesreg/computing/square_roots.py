@@ -7,8 +7,8 @@ from scipy.linalg import lapack
 
 # Beyond this condition number (1-norm, unit diagonal) S has lost 10 of its 16 digits: a factor of the rows has more.
 LARGEST_CONDITION = 1e10
-# From so many columns m on, single precision is asked first, which takes half the time. It finds less than 1e-3 m eps for
-# singular matrices (of copies, sums, few factors, categories), and is believed above this many m eps.
+# From so many columns m on, single precision is asked first, which takes half the time. Of singular matrices (copies,
+# sums, few factors, categories) it finds less than 1e-3 m eps, and it is believed above this many m eps.
 _LARGE, _ABOVE_ROUNDING = 100, 0.25
 # Rows that are scaled at once, in a processor's cache.
 _ROWS = 64
