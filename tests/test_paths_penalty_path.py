@@ -403,3 +403,8 @@ def test_the_number_of_threads_changes_no_digit(kind):
             return torch.cat([fits.lambdas, fits.weights.flatten(), fits.intercepts, scores])
 
     assert torch.equal(digits(1), digits(2))
+
+
+def test_the_evidence_at_no_penalty_is_minus_infinity_of_columns_that_say_nothing_too():
+    data = br.RegressionData(np.ones((6, 2)), np.arange(6.0))
+    assert br.path(data, "l2", [1.0, 0.0], noise_scale=1.0).log_evidence.isinf().tolist() == [False, True]

@@ -92,7 +92,9 @@ class RidgeFits:
         misfit = spectrum.residual + kept @ np.square(spectrum.projections.numpy())
         with np.errstate(divide="ignore"):
             volume = -np.log(kept).sum(axis=1)
-        return spectrum.log_evidence_of_sums(*map(torch.from_numpy, (volume, misfit)), math.log(noise_scale)).numpy()
+        sums = map(torch.from_numpy, (volume, misfit))
+        evidence = spectrum.log_evidence_of_sums(*sums, math.log(noise_scale)).numpy()
+        return np.where(self.lambdas > 0.0, evidence, -np.inf)  # of rank 0 too, where no sum says so
 
     def generalised_cross_validation(self) -> np.ndarray:
         """Return (|r|^2 / n) / (1 - (df + 1) / n)^2, the 1 with an intercept only, `(m,)`; inf where that is 0 / 0."""
