@@ -67,6 +67,7 @@ def test_numbers_of_any_size(size):
     matrix, _ = CASES["few rows"]
     left, values, basis = singular_value_decomposition(matrix * size, 12, 1e-13)
     assert np.abs((left * (values / size)) @ basis.T - matrix).max() < 1e-13
+    assert np.abs(left.T @ left - np.eye(12)).max() < 1e-12 > np.abs(basis.T @ basis - np.eye(12)).max()
 
 
 def test_nothing_at_all():

@@ -11,8 +11,8 @@ _GRADED = 1e4
 # Columns whose lengths differ by no more than the rounding of a length, as standardised ones do, are of one length.
 _OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
 # From this many times more columns than rows on, the eigenvectors of the rows' products are sooner had than an SVD;
-# they do where the singular values are within this ratio, but for those that are rounding, and no square underflows.
-_FEW_ROWS, _WELL_CONDITIONED, _NOTHING = 2, 30.0, 1e-13
+# they do where the singular values, as many as the rank, are within this ratio, and no square underflows.
+_FEW_ROWS, _WELL_CONDITIONED = 2, 30.0
 _LEAST_PRODUCT = np.finfo(np.float64).tiny / np.finfo(np.float64).eps ** 2
 
 
@@ -61,7 +61,7 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
 
     U is orthonormal to rounding: a column of A is U times its coordinates to an accuracy of its own length, and so V' =
     U'A / S is orthonormal up to eps times the square of the largest ratio of two singular values. The largest `rank` of
-    them must be near each other, and all others nothing but rounding.
+    them must be near each other; the others are known to be rounding.
     """
     rows, columns = matrix.shape
     rank = min(rank, rows)
@@ -74,7 +74,7 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
     left = left[:, ::-1]
     right = left.T @ matrix
     values = np.sqrt(np.einsum("ij,ij->i", right, right))
-    if not values[rank - 1] * _WELL_CONDITIONED > values[0] or (values[rank:] > _NOTHING * values[0]).any():
+    if not values[rank - 1] * _WELL_CONDITIONED > values[0]:
         return None
     right = right[:rank]
     right /= values[:rank, None]
