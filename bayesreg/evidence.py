@@ -39,6 +39,7 @@ class EvidenceSpectrum:
 
     Attributes:
         singular_values: S ``(r,)``, of Xc D.
+        left: U ``(k, r)``, in the rows of the root that was decomposed.
         basis: V ``(d, r)``.
         projections: c ``(r,)``.
         residual: e, the squared length of the target outside the span; 0 where it is not above the rounding.
@@ -52,6 +53,7 @@ class EvidenceSpectrum:
     """
 
     singular_values: torch.Tensor
+    left: torch.Tensor
     basis: torch.Tensor
     projections: torch.Tensor
     residual: float
@@ -119,10 +121,6 @@ class EvidenceSpectrum:
         share = _share_of_rounding(num_features, from_rows)
         smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
         left, values, basis = singular_value_decomposition(design, degrees, smallest)
-        # A singular vector's sign is anyone's choice, and libraries and processors differ in it: with it, all draws.
-        signs = np.where(np.cos(np.arange(1.0, num_features + 1)) @ basis < 0.0, -1.0, 1.0)
-        left = left * signs
-        basis *= signs
         projections = left.T @ (observed - shift)
         # The shift lies in the span: the residual is the target's own, and so is its rounding.
         outside = observed - left @ (left.T @ observed)
@@ -137,12 +135,12 @@ class EvidenceSpectrum:
             size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
         rounding = float(share * size) ** 2
 
-        values, basis, projections, prior_loc, relative_scales = (
+        values, left, basis, projections, prior_loc, relative_scales = (
             torch.from_numpy(own).to(device)
-            for own in (values, basis, projections, np.array(prior_loc), np.array(relative_scales))
+            for own in (values, left, basis, projections, np.array(prior_loc), np.array(relative_scales))
         )
         return cls(
-            values, basis, projections, residual, rounding, smallest if blind else 0.0,
+            values, left, basis, projections, residual, rounding, smallest if blind else 0.0,
             num_rows, num_features, centred, prior_loc, relative_scales,
         )  # fmt: skip
 

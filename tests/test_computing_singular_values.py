@@ -39,7 +39,7 @@ def test_it_is_the_matrix_with_orthonormal_vectors(name):
     left, values, basis = singular_value_decomposition(matrix, min(matrix.shape), 1e-13)
     assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
     # V' = U'A / S has rounding of A over S in the worst case, where the products' eigenvectors are taken.
-    far = 100 * EPS * max(module._WELL_CONDITIONED**2, 1.0)
+    far = 100 * EPS * max(module.WELL_CONDITIONED**2, 1.0)
     assert np.abs(left.T @ left - np.eye(rank)).max() < far
     assert np.abs(basis.T @ basis - np.eye(rank)).max() < far
     lengths = np.linalg.norm(matrix, axis=0)
@@ -58,7 +58,7 @@ def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
         calls.clear()
         singular_value_decomposition(matrix, rank, 1e-13)
         spread = np.linalg.svd(matrix, compute_uv=False)
-        well = name.startswith(("few", "one")) and spread[0] < module._WELL_CONDITIONED * spread[rank - 1]
+        well = name.startswith(("few", "one")) and spread[0] < module.WELL_CONDITIONED * spread[rank - 1]
         assert (not calls) == well, name
 
 

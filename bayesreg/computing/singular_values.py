@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import lapack
 
+# Singular values within this ratio: products in which it is squared keep nearly all digits.
+WELL_CONDITIONED = 30.0
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
 # one-sided Jacobi does not (Demmel & Veselic, SIAM J. Matrix Anal. Appl. 13, 1992).
 _GRADED = 1e4
 # Columns whose lengths differ by no more than the rounding of a length, as standardised ones do, are of one length.
 _OF_ONE_LENGTH = 64 * np.finfo(np.float64).eps
 # From this many times more columns than rows on, the eigenvectors of the rows' products are sooner had than an SVD;
-# they do where the singular values, as many as the rank, are within this ratio, and no square underflows.
-_FEW_ROWS, _WELL_CONDITIONED = 2, 30.0
+# they do where the singular values, as many as the rank, are well conditioned, and no square underflows.
+_FEW_ROWS = 2
 _LEAST_PRODUCT = np.finfo(np.float64).tiny / np.finfo(np.float64).eps ** 2
 
 
@@ -22,7 +24,8 @@ def singular_value_decomposition(
     """Decompose a matrix of a numerical rank r, each column to an accuracy of its own length.
 
     The rank is judged on columns of unit length, a short column being no sign of a short rank: by the singular values
-    above a share of the largest, and by what is known of it.
+    above a share of the largest, and by what is known of it. A singular vector's sign is anyone's choice, and libraries
+    and processors differ in it: here V'(cos 1, cos 2, ...) is not negative.
 
     Args:
         design: Array `(k, d)`.
@@ -38,22 +41,18 @@ def singular_value_decomposition(
     found = _of_few_rows(design, largest_rank)
     if found is not None:  # all the rank there can be, whatever the lengths of the columns
         return found
-    lengths = np.sqrt(np.einsum("ij,ij->j", design, design))
-    lengths[lengths == 0.0] = 1.0
-    left, values, right = _divide_and_conquer(design / lengths)
-    rank = min(int(np.count_nonzero(values > smallest * values[:1])), largest_rank)  # they descend
-    left, values, right = left[:, :rank], values[:rank], right[:rank]
-    longest, shortest = lengths.max(), lengths.min()
-    if longest <= shortest * (1.0 + _OF_ONE_LENGTH):
-        return left, values * lengths[0], right.T
-    rescaled = (values[:, None] * right * lengths).T  # (d, r): design = left @ rescaled.T
-    if longest <= _GRADED * shortest or rank == 0:
-        basis, values, rotation = _divide_and_conquer(rescaled)
-        return left @ rotation.T, values, basis
-    values, basis, rotation, work, _, info = lapack.dgejsv(rescaled, joba=2, jobu=0, jobv=0, jobr=0)
-    if info != 0:
-        raise np.linalg.LinAlgError(f"the Jacobi singular value decomposition did not converge (info {info})")
-    return left @ rotation, values * (work[0] / work[1]), basis
+    left, values, basis = _of_unit_columns(design, largest_rank, smallest)
+    signs = _signs(_towards(len(basis)) @ basis)
+    basis *= signs
+    return left * signs, values, basis
+
+
+def _towards(num_features: int) -> np.ndarray:
+    return np.cos(np.arange(1.0, num_features + 1))
+
+
+def _signs(coordinates: np.ndarray) -> np.ndarray:
+    return np.where(coordinates < 0.0, -1.0, 1.0)
 
 
 def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -70,15 +69,36 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
     products = matrix @ matrix.T
     if not _LEAST_PRODUCT < products.trace() < np.inf:
         return None
-    _, left = np.linalg.eigh(products)
-    left = left[:, ::-1]
+    left = np.linalg.eigh(products)[1][:, : -rank - 1 : -1]
+    left = left * _signs((matrix @ _towards(columns)) @ left)
     right = left.T @ matrix
     values = np.sqrt(np.einsum("ij,ij->i", right, right))
-    if not values[rank - 1] * _WELL_CONDITIONED > values[0]:
+    if not values[-1] * WELL_CONDITIONED > values[0]:
         return None
-    right = right[:rank]
-    right /= values[:rank, None]
-    return left[:, :rank], values[:rank], right.T
+    right /= values[:, None]
+    return left, values, right.T
+
+
+def _of_unit_columns(
+    design: np.ndarray, largest_rank: int, smallest: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return U, S descending and V from the SVD of columns of unit length, and a second one of what it leaves."""
+    lengths = np.sqrt(np.einsum("ij,ij->j", design, design))
+    lengths[lengths == 0.0] = 1.0
+    left, values, right = _divide_and_conquer(design / lengths)
+    rank = min(int(np.count_nonzero(values > smallest * values[:1])), largest_rank)  # they descend
+    left, values, right = left[:, :rank], values[:rank], right[:rank]
+    longest, shortest = lengths.max(), lengths.min()
+    if longest <= shortest * (1.0 + _OF_ONE_LENGTH):
+        return left, values * lengths[0], right.T
+    rescaled = (values[:, None] * right * lengths).T  # (d, r): design = left @ rescaled.T
+    if longest <= _GRADED * shortest or rank == 0:
+        basis, values, rotation = _divide_and_conquer(rescaled)
+        return left @ rotation.T, values, basis
+    values, basis, rotation, work, _, info = lapack.dgejsv(rescaled, joba=2, jobu=0, jobv=0, jobr=0)
+    if info != 0:
+        raise np.linalg.LinAlgError(f"the Jacobi singular value decomposition did not converge (info {info})")
+    return left @ rotation, values * (work[0] / work[1]), basis
 
 
 def _divide_and_conquer(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

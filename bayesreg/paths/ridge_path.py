@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bayesreg.computing.singular_values import WELL_CONDITIONED
 from bayesreg.computing.threads import in_parallel, one_thread
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum
@@ -41,6 +42,7 @@ class RidgeFits:
         spectrum: The decomposition.
         lambdas: Strengths, at least 0; at 0 the least-squares fit of minimum norm.
         divisors: S_i^2 + n lambda, `(m, r)`.
+        kept: 1 - f, made without a difference, `(m, r)`.
         weights: `(m, d)`.
         mean_squares: |yc - Xc w|^2 / n, `(m,)`.
         gaps: What J lies above its minimum by at most, over J(0), `(m,)`.
@@ -49,6 +51,7 @@ class RidgeFits:
     spectrum: EvidenceSpectrum
     lambdas: np.ndarray
     divisors: np.ndarray
+    kept: np.ndarray
     weights: np.ndarray
     mean_squares: np.ndarray
     gaps: np.ndarray
@@ -57,10 +60,6 @@ class RidgeFits:
     def shrinkage(self) -> np.ndarray:
         """F, `(m, r)`."""
         return np.square(self.spectrum.singular_values.numpy()) / self.divisors
-
-    def _kept(self) -> np.ndarray:
-        """Return 1 - f, without a difference, `(m, r)`."""
-        return self.spectrum.num_rows * self.lambdas[:, None] / self.divisors
 
     @one_thread()
     def variances(self, noise_scale: float) -> np.ndarray:
@@ -88,18 +87,15 @@ class RidgeFits:
     @one_thread()
     def log_evidence(self, noise_scale: float) -> np.ndarray:
         """Return log p(y | s, t = s / sqrt(n lambda)), the intercept integrated against 1, `(m,)`; -inf at 0."""
-        spectrum, kept = self.spectrum, self._kept()
-        misfit = spectrum.residual + kept @ np.square(spectrum.projections.numpy())
-        with np.errstate(divide="ignore"):
-            volume = -np.log(kept).sum(axis=1)
-        sums = map(torch.from_numpy, (volume, misfit))
-        evidence = spectrum.log_evidence_of_sums(*sums, math.log(noise_scale)).numpy()
+        spectrum, volume = self.spectrum, -torch.from_numpy(self.kept).log().sum(1)
+        misfit = torch.from_numpy(spectrum.residual + self.kept @ np.square(spectrum.projections.numpy()))
+        evidence = spectrum.log_evidence_of_sums(volume, misfit, math.log(noise_scale)).numpy()
         return np.where(self.lambdas > 0.0, evidence, -np.inf)  # of rank 0 too, where no sum says so
 
     def generalised_cross_validation(self) -> np.ndarray:
         """Return (|r|^2 / n) / (1 - (df + 1) / n)^2, the 1 with an intercept only, `(m,)`; inf where that is 0 / 0."""
         spectrum = self.spectrum
-        free = spectrum.degrees_of_freedom - spectrum.rank + self._kept().sum(axis=1)
+        free = spectrum.degrees_of_freedom - spectrum.rank + self.kept.sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             score = self.mean_squares / np.square(free / spectrum.num_rows)
         return np.where(np.isnan(score), np.inf, score)
@@ -138,7 +134,7 @@ class RidgeFits:
         """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
         to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
-        projections, kept, lambdas = spectrum.projections.numpy(), self._kept()[which], self.lambdas[which]
+        projections, kept, lambdas = spectrum.projections.numpy(), np.array(self.kept[which]), self.lambdas[which]
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
@@ -179,25 +175,68 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     Returns:
         The fits.
     """
-    spectrum, n = design.spectrum, design.num_rows
-    values, basis, projections = (
-        tensor.numpy() for tensor in (spectrum.singular_values, spectrum.basis, spectrum.projections)
-    )
+    spectrum, n, null = design.spectrum, design.num_rows, design.mean_square or 1.0
+    values, projections = spectrum.singular_values.numpy(), spectrum.projections.numpy()
     ridge = n * lambdas[:, None]
     divisors = np.square(values) + ridge
-    weights = (values * projections / divisors) @ basis.T
+    kept = ridge / divisors
     # Not from the weights: second moments make a small residual a difference of large numbers.
-    mean_squares = (spectrum.residual + np.square(ridge / divisors) @ np.square(projections)) / n
-    # J is quadratic: its excess is half the gradient's square in the metric of the inverse Hessian, at most 1 / lambda.
-    gradient = design.residuals(weights)[1]
-    gradient -= lambdas[:, None] * weights
-    squares, null = np.einsum("ij,ij->i", gradient, gradient), design.mean_square or 1.0
-    gaps = np.divide(squares / null, lambdas, out=np.full_like(squares, np.inf), where=lambdas > 0.0)
+    mean_squares = (spectrum.residual + np.square(kept) @ np.square(projections)) / n
+    # A sum over rows loses the digits by which the longest direction is longer than the shortest.
+    if len(design.root) <= design.num_features and spectrum.rank and values[0] < WELL_CONDITIONED * values[-1]:
+        weights, gaps = _through_rows(design.root, spectrum, projections / divisors, ridge)
+        gaps /= null
+    else:
+        weights = (values * projections / divisors) @ spectrum.basis.numpy().T
+        gaps = _excess(design, weights, lambdas) / null
     coarse = np.flatnonzero(~(gaps <= _FAR_BELOW))
     if coarse.size:
-        along = np.square(gradient[coarse] @ basis)
-        gaps[coarse] = n * (along / divisors[coarse]).sum(axis=1) / null
-        if spectrum.rank < design.num_features:
-            rest, strengths = np.maximum(squares[coarse] - along.sum(axis=1), 0.0), lambdas[coarse]
-            gaps[coarse] += np.divide(rest / null, strengths, out=np.zeros_like(rest), where=strengths > 0.0)
-    return RidgeFits(spectrum, lambdas, divisors, weights, mean_squares, gaps)
+        gaps[coarse] = _excess(design, weights[coarse], lambdas[coarse], divisors[coarse]) / null
+    return RidgeFits(spectrum, lambdas, divisors, kept, weights, mean_squares, gaps)
+
+
+def _through_rows(
+    root: np.ndarray, spectrum: EvidenceSpectrum, coordinates: np.ndarray, ridge: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return w = Xc'a, a = (Xc Xc' + n lambda I)^-1 yc within the span, and a bound of twice J's excess: (m, d), (m,).
+
+    At the dual point n lambda a + o, o what of yc lies outside the span, the duality gap is, exactly,
+
+        |yc - Xc w - n lambda a - o|^2 / (2 n) + |Xc'o / n|^2 / (2 lambda),
+
+    and holds whatever a and o are.
+    """
+    features, target, left = root[:, :-1], root[:, -1], spectrum.left.numpy()
+    coefficients = coordinates @ left.T
+    weights = coefficients @ features
+    misfit = target - weights @ features.T
+    misfit -= ridge * coefficients
+    if spectrum.residual == 0.0:
+        return weights, np.einsum("ij,ij->i", misfit, misfit) / spectrum.num_rows
+    outside = target - left @ (left.T @ target)
+    misfit -= outside
+    correlation = outside @ features
+    with np.errstate(divide="ignore", invalid="ignore"):  # no bound at 0
+        bounds = np.einsum("ij,ij->i", misfit, misfit) + correlation @ correlation / ridge[:, 0]
+    return weights, bounds / spectrum.num_rows
+
+
+def _excess(
+    design: CentredDesign, weights: np.ndarray, lambdas: np.ndarray, divisors: np.ndarray | None = None
+) -> np.ndarray:
+    """Return a bound of twice J's excess over its minimum: the gradient's square in the inverse Hessian's metric, (m,).
+
+    Without the divisors the metric is taken for 1 / lambda, which is above it; with them, for what it is.
+    """
+    gradient = design.residuals(weights)[1]
+    gradient -= lambdas[:, None] * weights
+    squares = np.einsum("ij,ij->i", gradient, gradient)
+    if divisors is None:
+        return np.divide(squares, lambdas, out=np.full_like(squares, np.inf), where=lambdas > 0.0)
+    spectrum = design.spectrum
+    along = np.square(gradient @ spectrum.basis.numpy())
+    excess = spectrum.num_rows * (along / divisors).sum(axis=1)
+    if spectrum.rank < design.num_features:
+        rest = np.maximum(squares - along.sum(axis=1), 0.0)
+        excess += np.divide(rest, lambdas, out=np.zeros_like(rest), where=lambdas > 0.0)
+    return excess

@@ -1,0 +1,79 @@
+"""The certificates of ridge: true of weights that are wrong, and sharp without a second look where they are right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import bayesreg as br
+from bayesreg.paths import ridge_path
+from bayesreg.paths.centred_design import centred_design
+
+LAMBDAS = np.geomspace(1.0, 1e-4, 9)
+
+
+def few_rows(scales=None, copies=1, offset=5.0):
+    """12 rows of 60 columns, or the same rows again with other targets: of a residual that no weights fit."""
+    random = np.random.default_rng(1)
+    features = np.vstack([random.standard_normal((12, 60))] * copies) + offset
+    return br.RegressionData(features if scales is None else features * scales, random.standard_normal(12 * copies))
+
+
+def many_rows():
+    random = np.random.default_rng(2)
+    return br.RegressionData(random.standard_normal((60, 12)), 1e-3 * random.standard_normal(60))
+
+
+DESIGNS = {"few rows": few_rows(), "few rows, twice": few_rows(copies=2), "many rows": many_rows()}
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("wrong", [{}, {"projections": 1e-3}, {"singular_values": 1e-3}, {"left": 1e-3, "basis": 1e-3}])
+def test_a_first_bound_is_above_what_the_objective_lies_above_its_minimum(name, intercept, wrong, monkeypatch):
+    monkeypatch.setattr(ridge_path, "_FAR_BELOW", np.inf)
+    data = DESIGNS[name]
+    design, n = centred_design(data, intercept), data.num_rows
+    random = np.random.default_rng(3)
+    for what, size in wrong.items():
+        right = getattr(design.spectrum, what)
+        off = right + size * torch.from_numpy(random.standard_normal(right.shape))
+        design.spectrum = replace(design.spectrum, **{what: off})
+    fits = ridge_path.fit_ridge(design, LAMBDAS)
+
+    features, target = data.features - intercept * data.features.mean(0), data.target - intercept * data.target.mean()
+    for strength, weights, gap in zip(LAMBDAS, fits.weights, fits.gaps, strict=True):
+        hessian = features.T @ features / n + strength * np.eye(data.num_features)
+        away = weights - np.linalg.solve(hessian, features.T @ target / n)
+        excess = away @ hessian @ away / (target @ target / n)
+        if wrong:
+            assert 1e-16 < excess <= gap * (1.0 + 1e-6)
+        else:
+            assert gap < 1e-24 and excess < 1e-20
+
+
+def test_a_second_look_is_taken_only_where_the_first_bound_is_no_use(monkeypatch):
+    looked_at = []
+    of_gradient = ridge_path._excess
+
+    def counting(design, weights, lambdas, divisors=None):
+        looked_at.extend([] if divisors is None else lambdas)
+        return of_gradient(design, weights, lambdas, divisors)
+
+    monkeypatch.setattr(ridge_path, "_excess", counting)
+    for data in DESIGNS.values():
+        assert br.path(data, "l2", LAMBDAS).relative_gaps.max() < 1e-24
+    assert br.path(DESIGNS["few rows"], "l2", [0.0]).relative_gaps.max() < 1e-24  # they fit the target exactly
+    assert not looked_at
+    # What lies outside of the span is so up to rounding, and the dual point of no penalty must be so exactly.
+    assert br.path(DESIGNS["few rows, twice"], "l2", [1.0, 0.0]).relative_gaps.max() < 1e-24
+    assert looked_at == [0.0]
+
+
+def test_ill_conditioned_rows_keep_their_digits():
+    random = np.random.default_rng(4)
+    features = 1e-3 * random.standard_normal((12, 60))
+    features += 1e7 * np.outer(np.cos(np.arange(12)), np.sin(np.arange(60)))
+    data = br.RegressionData(features, random.standard_normal(12))
+    assert br.path(data, "l2", [1e6, 1e-8]).relative_gaps.max() < 1e-10
