@@ -47,7 +47,7 @@ def write_figures(folder: Path, figures: Mapping[str, Callable[[], Any]], name: 
                 drawn = draw()
             for part, figure in (drawn if isinstance(drawn, Mapping) else {kind: drawn}).items():
                 with optional(part):
-                    figure.savefig(folder / f"{part}{name}.png", dpi=150, bbox_inches="tight")
+                    figure.savefig(folder / f"{part}{name}.png", dpi=150)
     finally:
         for figure in set(plt.get_fignums()) - before:
             plt.close(figure)
