@@ -13,11 +13,11 @@ from bayesreg.paths.centred_design import centred_design
 LAMBDAS = np.geomspace(1.0, 1e-4, 9)
 
 
-def few_rows(scales=None, copies=1, offset=5.0):
+def few_rows(copies=1):
     """12 rows of 60 columns, or the same rows again with other targets: of a residual that no weights fit."""
     random = np.random.default_rng(1)
-    features = np.vstack([random.standard_normal((12, 60))] * copies) + offset
-    return br.RegressionData(features if scales is None else features * scales, random.standard_normal(12 * copies))
+    features = np.vstack([random.standard_normal((12, 60))] * copies) + 5.0
+    return br.RegressionData(features, random.standard_normal(12 * copies))
 
 
 def many_rows():
