@@ -5,9 +5,25 @@ import json
 import numpy as np
 import pytest
 from arviz_stats.base import array_stats
-from benchmarks import contestants, gates, measure, paths, picture, problems, references, render, render_paths, targets
+from benchmarks import (
+    contestants,
+    gates,
+    hard_designs,
+    lasso_peers,
+    measure,
+    paths,
+    picture,
+    problems,
+    references,
+    render,
+    render_paths,
+    targets,
+)
 from benchmarks.__main__ import joined
 from benchmarks.quadrature import gaussian_reference
+from path_designs import design_of
+
+import bayesreg as br
 
 PARAMETERS = ["weights[0]", "intercept", "log noise_scale"]
 MEAN, SD = np.array([1.0, -200.0, 0.03]), np.array([0.5, 3.0, 0.01])
@@ -358,11 +374,31 @@ def test_a_peer_without_the_gap_is_shown_with_its_gap_and_never_as_the_best():
     assert second.endswith("| - | gap 2e-06 | no peer has the gap |")
 
 
+def test_a_design_counts_for_those_whose_every_fit_has_the_gap(monkeypatch):
+    def nearly(features, target, lambdas, most):
+        exact = br.path(br.RegressionData(features, target), "l1", lambdas).weights.numpy()
+        last_off = exact + 1e-3 * (lambdas == lambdas[-1])[:, None]
+        return {
+            "exact": lambda tolerance: exact,
+            "last off": lambda tolerance: last_off,
+            "none": lambda tolerance: 1 / 0,
+        }
+
+    monkeypatch.setattr(hard_designs, "lasso_peers", nearly)
+    kinds = [hard_designs.of_kind(kind, design_of, 3) for kind in ("ties", "nearly equal")]
+    assert [row["certified"] for row in kinds] == [{"ours": 3, "exact": 3, "last off": 0, "none": 0}] * 2
+    lines = render_paths.hard_designs({"kinds": kinds, "commit": "abc"}).splitlines()
+    assert lines[-2:] == ["| nearly equal | 3 | 3 | 3 | 0 | 0 |", "| all | 6 | 6 | 6 | 0 | 0 |"]
+    assert "fits have that gap on 6; `exact` on 6, `last off` on 0" in render_paths.short_of_hard_designs(
+        {"kinds": kinds}
+    )
+
+
 def test_the_gap_of_the_benchmark_is_the_difference_of_the_objectives():
     features, target = paths.rows_of("20x30", 20, 30, 0.5)
     weights = np.random.default_rng(0).standard_normal((2, 30))
     lambdas = np.array([0.3, 0.1])
-    found = paths.largest_gap(features, target, weights, lambdas)
+    found = lasso_peers.largest_gap(features, target, weights, lambdas)
     expected = []
     for w, strength in zip(weights, lambdas, strict=True):
         residual = target - features @ w
@@ -376,10 +412,10 @@ def test_a_peer_s_tolerance_is_the_loosest_that_does():
     def peer(tolerance):
         return tolerance
 
-    assert paths.tolerance_that_does(peer, lambda tolerance: tolerance) == (1e-10, "")
-    assert paths.tolerance_that_does(peer, lambda tolerance: 1e-3) == (None, "gap 1e-03")
+    assert lasso_peers.tolerance_that_does(peer, lambda tolerance: tolerance) == (1e-10, "")
+    assert lasso_peers.tolerance_that_does(peer, lambda tolerance: 1e-3) == (None, "gap 1e-03")
 
     def fails(tolerance):
         raise ValueError("no\nway")
 
-    assert paths.tolerance_that_does(fails, lambda tolerance: 0.0) == (None, "ValueError: no")
+    assert lasso_peers.tolerance_that_does(fails, lambda tolerance: 0.0) == (None, "ValueError: no")

@@ -24,14 +24,14 @@ from .references import not_its_own, references
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 # What is measured beside the problems, and can be named with them.
-BESIDE = ("growth", "svi", "paths")
+BESIDE = ("growth", "svi", "paths", "hard")
 
 
 def arguments() -> argparse.Namespace:
     """Return the command line's choices."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "--problems", nargs="*", help="names, or how they begin, growth, svi, paths; all of them by default"
+        "--problems", nargs="*", help="names, or how they begin, growth, svi, paths, hard; all of them by default"
     )
     parser.add_argument("--engines", nargs="*", help="engines and peers whose names begin so; all by default")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
@@ -69,10 +69,10 @@ def main() -> None:
         found["svi"] = [_process("tests.benchmarks.variational", who) for who in ("svi", "numpyro", "pyro")]
     if "paths" in beside and asked.device == "cpu":
         found["paths"] = _process("tests.benchmarks.paths")
+    if "hard" in beside and asked.device == "cpu":
+        found["hard"] = _process("tests.benchmarks.hard_designs")
     minutes = (time.perf_counter() - started) / 60.0
-    if isinstance(found.get("paths"), dict):
-        found["paths"]["commit"] = found["machine"]["commit"]
-    for record in found["records"]:
+    for record in [*found["records"], *(found[part] for part in ("paths", "hard") if part in found)]:
         record["commit"] = found["machine"]["commit"]
     found = joined(stored, found)
     asked.out.mkdir(parents=True, exist_ok=True)

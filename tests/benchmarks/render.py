@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .measure import is_shown
 from .problems import PROBLEMS
-from .render_paths import page
+from .render_paths import hard_designs, page
 from .tables import figure, markdown, ratio
 from .targets import TARGETS, compared, reached
 
@@ -62,6 +62,7 @@ def table(found: dict, picture: str) -> str:
     parts += [_svi(found["svi"])] if "svi" in found else []
     parts += [_growth(found["growth"])] if "growth" in found else []
     parts += [page(found["paths"])] if "paths" in found else []
+    parts += [hard_designs(found["hard"])] if "hard" in found else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -10,6 +10,10 @@ of every fit too. A peer's tolerance is the loosest of a ladder at which each of
 of 1e-10 or less, judged from the rows; one that no tolerance brings there is not compared, and its gap stands in its
 place. Milliseconds are medians of runs in turn, of which those of less than 50 ms are repeated for as long."""
 
+HOW_TO_READ_HARD = """\
+On how many random designs each of 100 fits, to lambda_max / 100, has a relative duality gap of 1e-10 or less, judged
+from the rows. Peers at their tightest tolerance, and at most 10,000 iterations a fit (2,000 of celer and skglm)."""
+
 FLOORS = {"ridge": 50.0, "leave-one-out": 10.0, "folds": {"1e4x500": 5.0}, "study": 60.0}
 
 
@@ -73,6 +77,38 @@ def short(found: dict) -> str:
         [work, peer, ", ".join(f"{ratio(times)} ({name})" for times, name in ratios)] for work, peer, ratios in lines
     ]
     return markdown(["100 lambdas", "beside", "times as fast (rows x columns)"], cells)
+
+
+def hard_designs(found: dict) -> str:
+    """Return the Markdown of the hard designs: on how many of each kind every fit has the gap.
+
+    Args:
+        found: What `hard_designs` printed.
+
+    Returns:
+        The section.
+    """
+    if "not_run" in found:
+        return f"## Hard designs\n\nnot run: {found['not_run']}"
+    kinds = found["kinds"]
+    names = list(kinds[0]["certified"])
+    lines = [[row["kind"], str(row["designs"]), *(str(row["certified"][name]) for name in names)] for row in kinds]
+    total = sum(row["designs"] for row in kinds)
+    lines.append(["all", str(total), *(str(sum(row["certified"][name] for row in kinds)) for name in names)])
+    head = f"## Hard designs, commit {found['commit']}"
+    return "\n\n".join([head, HOW_TO_READ_HARD, markdown(["lasso paths", "designs", *names], lines)])
+
+
+def short_of_hard_designs(found: dict) -> str:
+    """Return the sentence of the README: on how many designs each solver's fits all have the gap."""
+    kinds = found["kinds"]
+    counts = {name: sum(row["certified"][name] for row in kinds) for name in kinds[0]["certified"]}
+    ours, peers = counts.pop("ours"), sorted(counts.items(), key=lambda item: -item[1])
+    others = ", ".join(f"`{name}` on {count}" for name, count in peers)
+    return (
+        f"On {sum(row['designs'] for row in kinds)} small designs with ties, copies, polynomials and the like, all 100 "
+        f"fits have that gap on {ours}; {others}."
+    )
 
 
 def _lasso(rows: list[dict]) -> str:
