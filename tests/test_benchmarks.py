@@ -375,13 +375,14 @@ def test_a_peer_without_the_gap_is_shown_with_its_gap_and_never_as_the_best():
 
 
 def test_a_design_counts_for_those_whose_every_fit_has_the_gap(monkeypatch):
-    def nearly(features, target, lambdas, most):
+    def nearly(features, target, lambdas, *_):
         exact = br.path(br.RegressionData(features, target), "l1", lambdas).weights.numpy()
         last_off = exact + 1e-3 * (lambdas == lambdas[-1])[:, None]
         return {
             "exact": lambda tolerance: exact,
             "last off": lambda tolerance: last_off,
             "none": lambda tolerance: 1 / 0,
+            "not installed": lambda tolerance: __import__("no_such_library"),
         }
 
     monkeypatch.setattr(hard_designs, "lasso_peers", nearly)
@@ -389,8 +390,9 @@ def test_a_design_counts_for_those_whose_every_fit_has_the_gap(monkeypatch):
     assert [row["certified"] for row in kinds] == [{"ours": 3, "exact": 3, "last off": 0, "none": 0}] * 2
     lines = render_paths.hard_designs({"kinds": kinds, "commit": "abc"}).splitlines()
     assert lines[-2:] == ["| nearly equal | 3 | 3 | 3 | 0 | 0 |", "| all | 6 | 6 | 6 | 0 | 0 |"]
-    assert "fits have that gap on 6; `exact` on 6, `last off` on 0" in render_paths.short_of_hard_designs(
-        {"kinds": kinds}
+    assert (
+        "fits of ours have that gap on 6; at their tightest tolerances `exact`'s on 6, `last off`'s on 0"
+        in render_paths.short_of_hard_designs({"kinds": kinds})
     )
 
 

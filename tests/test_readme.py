@@ -148,6 +148,7 @@ def test_the_speeds_are_those_of_the_stored_results():
     stored = json.loads((RESULTS / "amd-epyc-2-cores.json").read_text(encoding="utf-8"))
     assert render.short(stored["records"]) in README
     assert render_paths.short(stored["paths"]) in README
+    assert render_paths.short_of_hard_designs(stored["hard"]) in README
     assert (RESULTS / "amd-epyc-2-cores.md").read_text(encoding="utf-8") == render.table(stored, "amd-epyc-2-cores.png")
 
 

@@ -24,7 +24,11 @@ def largest_gap(features: np.ndarray, target: np.ndarray, weights: np.ndarray, l
 
 
 def lasso_peers(
-    features: np.ndarray, target: np.ndarray, lambdas: np.ndarray, most: int = 10**6
+    features: np.ndarray,
+    target: np.ndarray,
+    lambdas: np.ndarray,
+    most: int = 10**6,
+    rounds: tuple[int, int] = (1_000, 50_000),
 ) -> dict[str, Callable[[float], np.ndarray]]:
     """Return the peers: functions of a tolerance that return weights `(m, d)`.
 
@@ -32,7 +36,8 @@ def lasso_peers(
         features: `(n, d)`.
         target: `(n,)`.
         lambdas: Descending, `(m,)`.
-        most: Iterations of a fit; celer and skglm have rounds of them, up to 1,000 of up to 50,000.
+        most: Iterations of a fit by scikit-learn.
+        rounds: Those of a fit by celer and skglm, and the iterations of each.
 
     Returns:
         The functions by name.
@@ -40,7 +45,7 @@ def lasso_peers(
     from sklearn.linear_model import lars_path, lars_path_gram, lasso_path
 
     n, d = features.shape
-    rounds = {"max_iter": min(1000, most // 500), "max_epochs": min(50_000, most // 100)}
+    limits = dict(zip(("max_iter", "max_epochs"), rounds, strict=True))
 
     def centred() -> tuple[np.ndarray, np.ndarray]:
         return features - features.mean(0), target - target.mean()
@@ -69,14 +74,14 @@ def lasso_peers(
         from celer import celer_path as path
 
         x, y = centred()
-        found = path(np.asfortranarray(x), y, pb="lasso", alphas=lambdas, tol=tolerance, **rounds)
+        found = path(np.asfortranarray(x), y, pb="lasso", alphas=lambdas, tol=tolerance, **limits)
         return found[1].T
 
     def skglm_path(tolerance: float) -> np.ndarray:
         from skglm import Lasso
 
         x, y = centred()
-        found = Lasso(tol=tolerance, fit_intercept=False, **rounds).path(np.asfortranarray(x), y, alphas=lambdas)
+        found = Lasso(tol=tolerance, fit_intercept=False, **limits).path(np.asfortranarray(x), y, alphas=lambdas)
         return found[1].T
 
     peers = {"lasso_path": sklearn_descent, "lars_path": sklearn_lars, "celer": celer_path, "skglm": skglm_path}

@@ -104,10 +104,10 @@ def short_of_hard_designs(found: dict) -> str:
     kinds = found["kinds"]
     counts = {name: sum(row["certified"][name] for row in kinds) for name in kinds[0]["certified"]}
     ours, peers = counts.pop("ours"), sorted(counts.items(), key=lambda item: -item[1])
-    others = ", ".join(f"`{name}` on {count}" for name, count in peers)
+    others = ", ".join(f"`{name}`'s on {count}" for name, count in peers)
     return (
-        f"On {sum(row['designs'] for row in kinds)} small designs with ties, copies, polynomials and the like, all 100 "
-        f"fits have that gap on {ours}; {others}."
+        f"On {sum(row['designs'] for row in kinds)} small designs with ties, copies, polynomials and the like: all 100 "
+        f"fits of ours have that gap on {ours}; at their tightest tolerances {others}."
     )
 
 
