@@ -391,8 +391,8 @@ def test_a_design_counts_for_those_whose_every_fit_has_the_gap(monkeypatch):
     lines = render_paths.hard_designs({"kinds": kinds, "commit": "abc"}).splitlines()
     assert lines[-2:] == ["| nearly equal | 3 | 3 | 3 | 0 | 0 |", "| all | 6 | 6 | 6 | 0 | 0 |"]
     assert (
-        "fits of ours have that gap on 6; at their tightest tolerances `exact`'s on 6, `last off`'s on 0"
-        in render_paths.short_of_hard_designs({"kinds": kinds})
+        "fits of ours have that gap on 6; at their tightest tolerances and at most 10,000 iterations (2,000 "
+        "of celer and skglm) `exact`'s on 6, `last off`'s on 0" in render_paths.short_of_hard_designs({"kinds": kinds})
     )
 
 

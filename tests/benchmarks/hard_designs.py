@@ -20,26 +20,17 @@ EACH = 75  # of 12 kinds
 MOST_ITERATIONS, ROUNDS = 10_000, (20, 100)
 
 
-def measure(each: int = EACH) -> list[dict]:
-    """Return a row a kind of design: its name, the number of designs, and of how many each solver certified all fits.
+def of_kind(kind: str, design_of: Callable, each: int) -> dict:
+    """Return of how many designs each solver certified every fit.
 
     Args:
-        each: Number of designs of each kind.
+        kind: What `design_of` takes.
+        design_of: Makes the rows of a kind and a seed.
+        each: Number of designs.
 
     Returns:
-        Rows of `kind`, `designs` and, by solver, `certified`.
+        `kind`, `designs` and, by solver, `certified`.
     """
-    from tests.path_designs import KINDS, design_of
-
-    found = []
-    for kind in KINDS:
-        found.append(of_kind(kind, design_of, each))
-        print(json.dumps(found[-1]), file=sys.stderr)
-    return found
-
-
-def of_kind(kind: str, design_of: Callable, each: int) -> dict:
-    """Return the row of one kind, of designs that `design_of(kind, seed)` makes."""
     import bayesreg as br
 
     certified: dict[str, int] = {}
@@ -66,9 +57,15 @@ def of_kind(kind: str, design_of: Callable, each: int) -> dict:
 
 
 def main() -> None:
-    """Print what was counted as JSON, on the last line."""
+    """Print what was counted as JSON, on the last line: a row a kind of design."""
+    from tests.path_designs import KINDS, design_of
+
     warnings.simplefilter("ignore")  # peers say that they have not converged: their gap says how far
-    print(json.dumps({"kinds": measure()}))
+    found = []
+    for kind in KINDS:
+        found.append(of_kind(kind, design_of, EACH))
+        print(json.dumps(found[-1]), file=sys.stderr)
+    print(json.dumps({"kinds": found}))
 
 
 if __name__ == "__main__":
