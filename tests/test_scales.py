@@ -63,6 +63,17 @@ def test_what_is_no_scale_is_refused_by_name(bad):
         check_scale(bad, "my scale")
 
 
+class WithoutSupport(dist.TorchDistribution):
+    """A user's own law that does not say where its values lie: asked for, torch raises NotImplementedError."""
+
+    arg_constraints = {}
+
+
+def test_a_law_that_does_not_say_its_support_is_refused_by_name():
+    with pytest.raises(ValueError, match="my scale must be a continuous distribution on the positive reals"):
+        check_scale(WithoutSupport(validate_args=False), "my scale")
+
+
 def test_a_learned_vector_is_refused():
     with pytest.raises(ValueError, match="of one number"):
         check_scale(dist.HalfNormal(torch.ones(3)), "scale")
