@@ -116,14 +116,13 @@ class EvidenceSpectrum:
         design = root[:, :-1]
         if (relative_scales != 1.0).any():
             design = design * relative_scales
-        observed, shift = root[:, -1], root[:, :-1] @ prior_loc
+        observed = root[:, -1]
         degrees = num_rows - (1 if centred else 0)
         share = _share_of_rounding(num_features, from_rows)
         smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
         left, values, basis = singular_value_decomposition(design, degrees, smallest)
-        projections = left.T @ (observed - shift)
-        # The shift lies in the span: the residual is the target's own, and so is its rounding.
-        outside = observed - left @ (left.T @ observed)
+        projections = left.T @ observed
+        outside = observed - left @ projections
         # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
         # which a small noise scale would blow up.
         size = math.sqrt(observed @ observed)
@@ -131,7 +130,8 @@ class EvidenceSpectrum:
         blind = not from_rows and values.size < degrees and residual <= smallest
         if values.size >= degrees or residual <= smallest:
             residual = 0.0
-        if prior_loc.any():
+        if prior_loc.any():  # its fit lies in the span: the residual is the target's own, and so is its rounding
+            projections = left.T @ (observed - root[:, :-1] @ prior_loc)
             size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
         rounding = float(share * size) ** 2
 

@@ -328,7 +328,7 @@ class Moments:
             rss, cross = np.square(left).sum(axis=-1), left @ self.factor[:, :-1]
         else:
             cross = self.scatter[:-1, -1] - weights @ self.scatter[:-1, :-1]
-            rss = self.scatter[-1, -1] - (weights * (self.scatter[:-1, -1] + cross)).sum(axis=-1)
+            rss = self.scatter[-1, -1] - np.einsum("...j,...j->...", weights, self.scatter[:-1, -1] + cross)
             rss = np.maximum(rss, 0.0)
         if not self.centred:
             mean_residual = self._mean[-1] - weights @ self._mean[:-1]

@@ -87,7 +87,7 @@ class CentredRows(CentredDesign):
             np.subtract(data.features, pivot[:-1], out=rows[:, :-1])
             np.subtract(data.target, pivot[-1], out=rows[:, -1])
             if intercept:
-                offsets = rows.mean(axis=0)
+                offsets = np.ones(self.num_rows) @ rows / self.num_rows  # half the time of a mean
                 rows -= offsets
                 means = pivot + offsets
         squares = np.einsum("ij,ij->j", rows, rows)

@@ -77,7 +77,8 @@ class RidgeFits:
         positive = self.lambdas > 0.0
         np.divide(noise / spectrum.num_rows, self.lambdas, out=scales[:, rank], where=positive)
         variances = scales @ shares
-        variances[np.ix_(~positive, outside > 0.0)] = np.inf
+        if not positive.all():
+            variances[np.ix_(~positive, outside > 0.0)] = np.inf
         return variances
 
     def degrees_of_freedom(self) -> np.ndarray:
@@ -134,15 +135,14 @@ class RidgeFits:
         """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
         to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
-        projections, kept, lambdas = spectrum.projections.numpy(), np.array(self.kept[which]), self.lambdas[which]
+        projections, lambdas = spectrum.projections.numpy(), self.lambdas[which]
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
         full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
+        kept = np.ones((spectrum.rank + (not full), len(lambdas)))
+        kept[: spectrum.rank] = self.kept[which].T
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
-            kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
-            kept = np.ascontiguousarray(kept.T)
-        else:
-            kept = np.vstack([kept.T, np.ones(len(kept))])
-        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=0).argmin())
+            kept[:, lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())[:, None]
+        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(lambdas.argmin())
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
             go_on()
