@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def laplace_gibbs(features, target, noise_scale, prior_scale, scans, seed):
+def laplace_gibbs(features, target, noise_scale, prior_scale, draws, seed):
     """Draw weights under a Laplace prior, noise known, the intercept integrated out, by Park & Casella's Gibbs sampler.
 
     The Laplace prior of scale b is a Normal(0, v_j) with v_j exponential of mean 2 b^2 (JASA 2008, section 2), so that
@@ -12,23 +12,28 @@ def laplace_gibbs(features, target, noise_scale, prior_scale, scans, seed):
         1/b^2).
 
     Returns:
-        Draws ``(scans, d)``, after a tenth of warm-up.
+        Draws ``(draws, d)``, one after the other of 20 chains, each after a warm-up of 200 scans.
     """
-    random = np.random.default_rng(seed)
+    random, chains, warm_up = np.random.default_rng(seed), 20, 200
     centred = features - features.mean(0)
-    gram, cross = centred.T @ centred, centred.T @ (target - target.mean())
-    weights, draws = np.linalg.lstsq(gram, cross)[0], []
-    for scan in range(scans + scans // 10):
+    gram, cross = centred.T @ centred / noise_scale**2, centred.T @ (target - target.mean()) / noise_scale**2
+    weights, found = np.tile(np.linalg.lstsq(gram, cross)[0], (chains, 1)), []
+    for scan in range(warm_up + draws // chains):
         precision = random.wald(1.0 / (prior_scale * np.abs(weights)), 1.0 / prior_scale**2)
-        root = np.linalg.cholesky(gram / noise_scale**2 + np.diag(precision))
-        mean = np.linalg.solve(root.T, np.linalg.solve(root, cross / noise_scale**2))
-        weights = mean + np.linalg.solve(root.T, random.standard_normal(len(cross)))
-        if scan >= scans // 10:
-            draws.append(weights)
-    return np.array(draws)
+        weights = _normals(gram + precision[:, :, None] * np.eye(len(cross)), cross, random)
+        if scan >= warm_up:
+            found.append(weights)
+    return np.stack(found, axis=1).reshape(-1, len(cross))
 
 
-def laplace_gibbs_with_scales(features, target, noise, prior_scale, scans, seed, relative_to_noise=False):
+def _normals(precision, cross, random):
+    """Draw one of each Normal(A^-1 b, A^-1), A ``(chains, k, k)``, b ``(k,)`` or ``(chains, k)``."""
+    up = np.linalg.cholesky(precision).swapaxes(-1, -2)
+    mean = np.linalg.solve(precision, np.broadcast_to(cross, precision.shape[:-1])[..., None])
+    return (mean + np.linalg.solve(up, random.standard_normal(mean.shape)))[..., 0]
+
+
+def laplace_gibbs_with_scales(features, target, noise, prior_scale, chains, scans, seed, relative_to_noise=False):
     """Draw weights, intercept, noise scale and prior scale by Gibbs sampling of each given the others.
 
     Nothing is integrated out and nothing is centred: the intercept is one more column, with a flat prior, and the
@@ -36,45 +41,45 @@ def laplace_gibbs_with_scales(features, target, noise, prior_scale, scans, seed,
     the log density of its prior as a function of an array.
 
     Returns:
-        Draws ``(scans, d + 3)`` of weights, intercept, noise scale, prior scale, after a tenth of warm-up.
+        Draws ``(chains, scans, d + 3)`` of weights, intercept, noise scale, prior scale, after a warm-up of 600 scans.
     """
-    random = np.random.default_rng(seed)
+    random, warm_up = np.random.default_rng(seed), 600
     num_rows, num_features = features.shape
     rows = np.c_[features, np.ones(num_rows)]
-    table = np.geomspace(1e-5, 1e3, 1501)
+    table = np.geomspace(1e-5, 1e3, 501)
 
     def draw_scale(prior, power, coefficient, order):
-        """Draw from prior(s) s^-power exp(-coefficient / s^order)."""
+        """Draw from prior(s) s^-power exp(-coefficient / s^order), for each coefficient."""
         if not callable(prior):
-            return prior
+            return np.full(chains, prior)
         # The nodes are equally spaced in log s, whose density has one more power of s.
-        log_mass = prior(table) - (power - 1) * np.log(table) - coefficient / table**order
-        cumulative = np.cumsum(np.exp(log_mass - log_mass.max()))
-        place = np.searchsorted(cumulative, random.uniform(0, cumulative[-1]))
-        return table[place] * (table[1] / table[0]) ** random.uniform(-0.5, 0.5)
+        log_mass = prior(table) - (power - 1) * np.log(table) - coefficient[:, None] / table**order
+        cumulative = np.exp(log_mass - log_mass.max(1, keepdims=True)).cumsum(1)
+        place = (cumulative < random.uniform(0, cumulative[:, -1:])).sum(1)
+        return table[place] * (table[1] / table[0]) ** random.uniform(-0.5, 0.5, chains)
 
-    s = noise if not callable(noise) else max(target.std(), 0.1)
-    b = prior_scale if not callable(prior_scale) else 1.0
-    variances, draws = np.ones(num_features), []
-    for scan in range(scans + scans // 10):
+    s = np.full(chains, max(target.std(), 0.1) if callable(noise) else noise)
+    b = np.full(chains, 1.0 if callable(prior_scale) else prior_scale)
+    variances, draws = np.ones((chains, num_features)), []
+    for scan in range(warm_up + scans):
         # The weights' prior precision is 1/v, v the variance of the mixture in units of the effective scale's square.
-        effective = b * s if relative_to_noise else b
-        precision = np.diag(np.r_[1.0 / (variances * effective**2), 0.0]) + rows.T @ rows / s**2
-        root = np.linalg.cholesky(precision)
-        mean = np.linalg.solve(precision, rows.T @ target / s**2)
-        coefficients = mean + np.linalg.solve(root.T, random.standard_normal(num_features + 1))
-        weights, residual = coefficients[:-1], target - rows @ coefficients
+        effective = (b * s if relative_to_noise else b)[:, None]
+        precision = np.pad(1.0 / (variances * effective**2), ((0, 0), (0, 1)))[:, :, None] * np.eye(num_features + 1)
+        squares = s[:, None] ** 2
+        coefficients = _normals(precision + rows.T @ rows / squares[:, None], rows.T @ target / squares, random)
+        weights, residuals = coefficients[:, :-1], target - coefficients @ rows.T
         # Relative to the noise, the prior of the weights given v says something on s too.
-        quadratic, power = residual @ residual, num_rows
+        quadratic, power = np.square(residuals).sum(1), num_rows
         if relative_to_noise:
-            quadratic, power = quadratic + (weights**2 / (variances * b**2)).sum(), power + num_features
+            quadratic += (weights**2 / (variances * b[:, None] ** 2)).sum(1)
+            power += num_features
         s = draw_scale(noise, power, quadratic / 2, 2)
-        unit = s if relative_to_noise else 1.0
-        b = draw_scale(prior_scale, num_features, np.abs(weights).sum() / unit, 1)
-        variances = 1.0 / random.wald(b * unit / np.abs(weights), 1.0)
-        if scan >= scans // 10:
-            draws.append(np.r_[coefficients, s, b])
-    return np.array(draws)
+        unit = s if relative_to_noise else np.ones(chains)
+        b = draw_scale(prior_scale, num_features, np.abs(weights).sum(1) / unit, 1)
+        variances = 1.0 / random.wald((b * unit)[:, None] / np.abs(weights), 1.0)
+        if scan >= warm_up:
+            draws.append(np.c_[coefficients, s, b])
+    return np.stack(draws, axis=1)
 
 
 def laplace_gibbs_noise_collapsed(features, target, log_noise_prior, prior_scale, chains, scans, seed):

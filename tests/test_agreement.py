@@ -52,10 +52,10 @@ def test_svi_agrees_with_exact_within_its_known_bias(diabetes, reference):
 
 
 def test_nuts_agrees_with_gibbs_under_a_laplace_prior(apart):
-    gibbs = laplace_gibbs(apart.features, apart.target, 0.7, 0.05, scans=40_000, seed=0)
+    gibbs = laplace_gibbs(apart.features, apart.target, 0.7, 0.05, draws=40_000, seed=0)
     model = br.LinearRegression(br.LaplacePrior(0.05), 0.7)
     posterior = br.sample(model, apart, method="pyro-nuts", draws=450, tune=150, chains=3)
-    # The oracle's own error is a sixth of the chains': 40,000 scans against some 1,100 draws.
+    # The oracle's own error is a sixth of the chains': 40,000 draws against some 1,100.
     assert_matches(posterior.draws["weights"], gibbs.mean(0), gibbs.std(0), allowed_bias=0.02)
 
 

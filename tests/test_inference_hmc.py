@@ -139,7 +139,7 @@ def test_beyond_a_wall_nothing_is_accepted_and_it_counts_as_divergent(monkeypatc
 def test_a_laplace_posterior_agrees_with_gibbs():
     """A prior that pulls hard: the kinks are met all the time, and the covariance is not the curvature."""
     data = small_data(n=30, d=3)
-    gibbs = laplace_gibbs(data.features, data.target, 0.7, 0.08, scans=20_000, seed=0)
+    gibbs = laplace_gibbs(data.features, data.target, 0.7, 0.08, draws=20_000, seed=0)
     target = br.LinearRegression(br.LaplacePrior(0.08), 0.7).target(data)
     result = hmc.run(target, draws=100, tune=100, chains=64, seed=0)
     assert result.details["steps"] > 1

@@ -135,7 +135,7 @@ def test_a_laplace_prior_against_gibbs():
     random = np.random.default_rng(0)
     features = random.standard_normal((12, 3))
     data = br.RegressionData(features, features @ [1.0, 0.0, 0.0] + 0.8 * random.standard_normal(12) + 3.0)
-    reference = laplace_gibbs(data.features, data.target, noise_scale=0.8, prior_scale=0.2, scans=8000, seed=1)
+    reference = laplace_gibbs(data.features, data.target, noise_scale=0.8, prior_scale=0.2, draws=8000, seed=1)
     target = br.LinearRegression(br.LaplacePrior(0.2), 0.8).target(data)
     draws = nuts.run(target, draws=60, tune=100, chains=100, seed=0).draws["weights"]
     # The reference has an error too: of 8,000 scans, a fifth at least counts.

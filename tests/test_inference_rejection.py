@@ -184,7 +184,7 @@ def test_the_best_t_is_the_subgradient_at_the_map():
 
 def test_diabetes_against_an_independent_gibbs_sampler():
     diabetes = br.load_diabetes().standardized()
-    gibbs = laplace_gibbs(diabetes.features, diabetes.target, 0.7, 0.25, scans=20_000, seed=0)
+    gibbs = laplace_gibbs(diabetes.features, diabetes.target, 0.7, 0.25, draws=20_000, seed=0)
     result = run(br.LinearRegression(br.LaplacePrior(0.25), 0.7), diabetes, draws=2000)
     # The oracle's own error is a fifth of the draws'.
     assert_matches(result.draws["weights"], gibbs.mean(0), gibbs.std(0), allowed_bias=0.03)

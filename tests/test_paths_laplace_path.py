@@ -93,7 +93,7 @@ def test_fewer_rows_than_features_agree_with_another_sampler():
     path = br.posterior_path(data, "l1", prior_scales=scales, noise_scale=0.5, draws=2000)
     assert path.engines == ("gibbs", "gibbs")
     for point, prior_scale in enumerate(scales):
-        draws = laplace_gibbs(data.features, data.target, 0.5, prior_scale, scans=6000, seed=3)
+        draws = laplace_gibbs(data.features, data.target, 0.5, prior_scale, draws=6000, seed=3)
         # The other one's own error, from means of blocks far longer than its memory.
         blocks = draws.reshape(40, 150, -1)
         error = np.hypot(blocks.mean(1).std(0, ddof=1) / 40**0.5, path.mcse_mean[point].numpy())
