@@ -33,6 +33,67 @@ CASES = {
 }
 
 
+def with_short_ones(rows, columns, shortest, share=0.1):
+    """A matrix most of whose singular values are near each other, and some of which are short."""
+    random = np.random.default_rng(3)
+    rank = min(rows, columns)
+    left = np.linalg.qr(random.standard_normal((rows, rank)))[0]
+    right = np.linalg.qr(random.standard_normal((columns, rank)))[0]
+    short = round(share * rank)
+    values = np.r_[np.geomspace(1.0, 0.06, rank - short), np.geomspace(0.02, shortest, short)]
+    return left * values @ right.T
+
+
+# As many rows and columns as their products are worth while for.
+MANY = {
+    "well conditioned": design(200, 160),
+    "wide": design(170, 300, smallest=0.04),
+    "of one length": np.linalg.qr(design(200, 200))[0],
+    "some short": with_short_ones(200, 200, 1e-6),
+    "some short, wide": with_short_ones(160, 310, 1e-4),
+    "half of them short": with_short_ones(200, 180, 1e-3, share=0.5),
+    "most of them short": with_short_ones(200, 180, 1e-3, share=0.7),
+    "evenly down to 1e-9": design(220, 200, smallest=1e-9),
+    "at the seam": with_short_ones(200, 200, 1.0 / module.WELL_CONDITIONED * (1 - 1e-15), share=0.2),
+    "of other lengths": with_short_ones(200, 160, 1e-3) * np.geomspace(0.1, 1.0, 160),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_many_columns_are_decomposed_as_well(name, monkeypatch):
+    matrix, rank = MANY[name], min(MANY[name].shape)
+    decomposed = []
+
+    def divide_and_conquer(matrix):
+        decomposed.append(min(matrix.shape))
+        return np.linalg.svd(matrix, False)
+
+    monkeypatch.setattr(module, "_divide_and_conquer", divide_and_conquer)
+    left, values, basis = singular_value_decomposition(matrix, rank, 1e-13)
+    if name not in ("most of them short", "evenly down to 1e-9"):
+        assert sum(decomposed) <= rank  # at most half of them twice, where columns are of other lengths
+    assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
+    assert min(*left.strides, *values.strides, *basis.strides) > 0  # torch takes no others
+    far = 100 * EPS * module.WELL_CONDITIONED
+    assert np.abs(left.T @ left - np.eye(rank)).max() < far
+    assert np.abs(basis.T @ basis - np.eye(rank)).max() < far
+    lengths = np.linalg.norm(matrix, axis=0)
+    assert (np.linalg.norm(left * values @ basis.T - matrix, axis=0) <= far * lengths).all()
+    # As many digits as an SVD has.
+    expected = np.linalg.svd(matrix, compute_uv=False)
+    assert np.abs(values - expected).max() < 1e-14 * expected[0]
+    assert values == pytest.approx(expected, rel=1e-14 * expected[0] / expected[-1])
+
+
+def test_many_columns_of_a_short_rank():
+    random = np.random.default_rng(4)
+    matrix = random.standard_normal((300, 150))
+    copies = np.c_[matrix, matrix]
+    left, values, basis = singular_value_decomposition(copies, 300, 1e-13)
+    assert values == pytest.approx(np.sqrt(2.0) * np.linalg.svd(matrix, compute_uv=False), rel=1e-12)
+    assert np.abs(left * values @ basis.T - copies).max() < 1e-12
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_matrix_with_orthonormal_vectors(name):
     matrix, rank = CASES[name]
@@ -64,10 +125,10 @@ def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
 
 @pytest.mark.parametrize("size", [1e-170, 1e-155, 1e150])
 def test_numbers_of_any_size(size):
-    matrix, _ = CASES["few rows"]
-    left, values, basis = singular_value_decomposition(matrix * size, 12, 1e-13)
-    assert np.abs((left * (values / size)) @ basis.T - matrix).max() < 1e-13
-    assert np.abs(left.T @ left - np.eye(12)).max() < 1e-12 > np.abs(basis.T @ basis - np.eye(12)).max()
+    for matrix, rank in CASES["few rows"], (MANY["of other lengths"], 160):
+        left, values, basis = singular_value_decomposition(matrix * size, rank, 1e-13)
+        assert np.abs((left * (values / size)) @ basis.T - matrix).max() < 1e-13
+        assert np.abs(left.T @ left - np.eye(rank)).max() < 1e-12 > np.abs(basis.T @ basis - np.eye(rank)).max()
 
 
 def test_nothing_at_all():
