@@ -194,6 +194,13 @@ def test_a_row_that_alone_has_a_column_cannot_be_left_out_at_zero():
     assert errors[0] < 10.0 and errors[1] == np.inf
 
 
+def test_a_strength_that_underflows_has_no_leave_one_out_error_that_is_no_number():
+    random = np.random.default_rng(0)
+    data = br.RegressionData(3.0 * random.standard_normal((6, 12)), random.standard_normal(6))
+    errors = br.path(data, "l2", [0.0, 5e-324, 1.0]).leave_one_out
+    assert errors[0] < 10.0 and errors[1] == np.inf and errors[2] < 10.0
+
+
 def test_losses_on_other_data_from_rows_and_from_moments(diabetes):
     train, test = diabetes.split(seed=0)
     found = br.path(train, "l1")

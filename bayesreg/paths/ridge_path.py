@@ -142,7 +142,7 @@ class RidgeFits:
         kept[: spectrum.rank] = self.kept[which].T
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
             kept[:, lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())[:, None]
-        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(lambdas.argmin())
+        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=0).argmin())
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
             go_on()
