@@ -106,9 +106,10 @@ def test_blocks_do_not_show(monkeypatch, block):
 @pytest.mark.parametrize("panels", [1, 3, 6])
 def test_panels_do_not_show(monkeypatch, panels):
     joint = make_rows(offset=1e8)
-    monkeypatch.setattr(bayesreg.computing.row_sums, "_WIDE", 2)
+    monkeypatch.setattr(bayesreg.computing.row_sums, "WIDE", 2)
+    monkeypatch.setattr(bayesreg.computing.products, "WIDE", 2)
     monkeypatch.setattr(bayesreg.computing.row_sums, "_WIDE_BLOCK", 700 * joint.shape[1])
-    monkeypatch.setattr(bayesreg.computing.row_sums, "_PANELS", panels)
+    monkeypatch.setattr(bayesreg.computing.products, "_PANELS", panels)
     moments = Moments.from_data(make_data(joint))
     assert_moments_of(moments, joint)
     assert np.array_equal(moments.scatter, moments.scatter.T)

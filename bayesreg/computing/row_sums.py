@@ -14,14 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesreg.computing.products import WIDE, fill_gram, gram_of
 from bayesreg.computing.square_roots import triangle
 from bayesreg.computing.threads import in_parallel, one_thread
 from bayesreg.data import RegressionData
 
-# From this width on, it is panels of the second moments that are made side by side.
-_WIDE, _PANELS = 400, 6
-# Products of fewer operations are done before a thread has begun.
-_WORTH_THREADS = 1e8
 # Blocks of narrow rows stay in a core's cache; those of wide ones near 64 MiB.
 _NARROW_BLOCK, _WIDE_BLOCK = 2**17, 2**23
 # Of so many times more rows, the first ones tell whether all may lie near the origin.
@@ -83,7 +80,7 @@ def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
     """
     pivot = np.empty(data.num_features + 1)
     pivot[:-1], pivot[-1] = data.features[0], data.target[0]
-    narrow = len(pivot) < _WIDE
+    narrow = len(pivot) < WIDE
     pieces = max(1, min(_MOST_PIECES, data.num_rows * len(pivot) // _PIECE_NUMBERS)) if narrow else 1
     return pivot, functools.reduce(RowSums.merged, _totals(data, pivot, _even(data.num_rows, pieces), True))
 
@@ -100,7 +97,7 @@ def sum_up_parts(data: RegressionData, pivot: np.ndarray, parts: list[np.ndarray
     Returns:
         The sums, in their order.
     """
-    narrow = len(pivot) < _WIDE
+    narrow = len(pivot) < WIDE
     return _totals(data, pivot, parts, narrow and max(map(len, parts)) * len(pivot) > _NARROW_BLOCK)
 
 
@@ -142,7 +139,7 @@ def _where_they_lie(features: np.ndarray, target: np.ndarray, pivot: np.ndarray)
     with np.errstate(over="ignore", invalid="ignore"):
         means[:-1], means[-1] = ones @ features, ones @ target  # a third of the time of a mean
         means /= n
-        _fill_gram(features, scatter[:-1, :-1])
+        fill_gram(features, scatter[:-1, :-1])
         scatter[-1, :-1] = scatter[:-1, -1] = target @ features
         scatter[-1, -1] = target @ target
         between = means[:, None] * means
@@ -162,7 +159,7 @@ def _even(length: int, parts: int, start: int = 0) -> list[slice]:
 def _blocks(data: RegressionData, origin: np.ndarray, rows: slice | np.ndarray) -> Iterator[np.ndarray]:
     """Yield new arrays `(rows, d + 1)` of the rows [x, y], less an origin."""
     width = len(origin)
-    most = max(width, (_NARROW_BLOCK if width < _WIDE else _WIDE_BLOCK) // width)
+    most = max(width, (_NARROW_BLOCK if width < WIDE else _WIDE_BLOCK) // width)
     first, length = (rows.start, rows.stop - rows.start) if isinstance(rows, slice) else (0, len(rows))
     for part in _even(length, -(-length // most), first):
         chosen = part if isinstance(rows, slice) else rows[part]
@@ -207,28 +204,3 @@ def check_squares(squares: np.ndarray, rows: np.ndarray, names: tuple[str, ...])
     if wrong.any():
         name = names[int(np.argmax(wrong))]
         raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")
-
-
-def gram_of(rows: np.ndarray) -> np.ndarray:
-    """Return rows'rows `(m, m)`, of rows `(n, m)`, wide ones on the threads that `in_parallel` has."""
-    gram = np.empty((rows.shape[1], rows.shape[1]))
-    _fill_gram(rows, gram)
-    return gram
-
-
-def _fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:
-    """Write rows'rows `(m, m)`, of rows `(n, m)`, into an array."""
-    width = rows.shape[1]
-    if width < _WIDE:
-        np.matmul(rows.T, rows, out=gram)
-        return
-    ends = [round(width * (panel / _PANELS) ** 0.5) for panel in range(_PANELS + 1)]  # of about the same work
-
-    def make(panel: slice, _: Callable[[], None]) -> None:
-        columns = rows[:, panel]
-        gram[panel, panel] = columns.T @ columns
-        np.matmul(rows[:, : panel.start].T, columns, out=gram[: panel.start, panel])
-        gram[panel, : panel.start] = gram[: panel.start, panel].T
-
-    panels = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-    in_parallel(make, panels, worth_while=len(rows) * width**2 > _WORTH_THREADS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import lapack
 
+from bayesreg.computing.products import gram_of, product_of
+
 # Singular values within this ratio: products in which it is squared keep nearly all digits.
 WELL_CONDITIONED = 30.0
 # Where the columns' lengths differ by more than this, an ordinary SVD loses the short ones against the long ones;
@@ -82,7 +84,7 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
 def _directions(products: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the eigenvectors U' of A A', longest first, the lengths S of the rows of U'A, and these."""
     left = np.ascontiguousarray(np.linalg.eigh(products)[1].T[::-1])
-    right = left @ matrix
+    right = product_of(left, matrix)
     return _descending(left, np.sqrt(np.einsum("ij,ij->i", right, right)), right)
 
 
@@ -130,7 +132,7 @@ def _long_ones_first(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     The eigenvectors of A A' lose digits of the short directions to the long ones alone. What is left of A when the
     long ones are taken out of it has few rows, and its SVD the accuracy that one of A would have.
     """
-    products = matrix @ matrix.T
+    products = gram_of(matrix.T)
     if not _LEAST_PRODUCT < products.trace() < np.inf:
         return None
     left, values, right = _directions(products, matrix)

@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesreg.computing.row_sums import check_squares, gram_of
+from bayesreg.computing.products import gram_of
+from bayesreg.computing.row_sums import check_squares
 from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
 from bayesreg.evidence import EvidenceSpectrum

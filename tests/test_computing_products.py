@@ -1,0 +1,30 @@
+"""Products made in panels: what they are, and that their digits are the same on any number of threads."""
+
+import numpy as np
+import pytest
+
+from bayesreg.computing import products, threads
+from bayesreg.computing.products import gram_of, product_of
+
+random = np.random.default_rng(0)
+LEFT, RIGHT = random.standard_normal((37, 23)), random.standard_normal((23, 41))
+PRODUCTS = {
+    "product_of": (lambda: product_of(LEFT, RIGHT), np.einsum("ik,kj->ij", LEFT, RIGHT)),
+    "gram_of": (lambda: gram_of(RIGHT), np.einsum("ki,kj->ij", RIGHT, RIGHT)),
+}
+
+
+@pytest.mark.parametrize("panels", [1, 6, 50])  # with 50 some are empty
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_panels_make_the_product_on_any_number_of_threads(name, panels, monkeypatch):
+    make, expected = PRODUCTS[name]
+    assert make() == pytest.approx(expected, abs=1e-13)
+    monkeypatch.setattr(products, "WIDE", 2)
+    monkeypatch.setattr(products, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(products, "_PANELS", panels)
+    found = []
+    for number in (1, 2, 5):
+        monkeypatch.setattr(threads, "num_threads", lambda number=number: number)
+        found.append(make())
+    assert found[0] == pytest.approx(expected, abs=1e-13)
+    assert all(np.array_equal(other, found[0]) for other in found[1:])
