@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bayesreg.computing.threads import in_parallel
+from bayesreg.computing.threads import even_slices, in_parallel
 
 # From this width on, it is panels of the second moments that are made side by side.
 WIDE, _PANELS = 400, 6
@@ -22,12 +22,11 @@ def product_of(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     if left.size * right.shape[1] <= _WORTH_THREADS:
         return left @ right
     product = np.empty((len(left), right.shape[1]))
-    ends = [len(left) * panel // _PANELS for panel in range(_PANELS + 1)]
 
     def make(panel: slice, _: Callable[[], None]) -> None:
         np.matmul(left[panel], right, out=product[panel])
 
-    in_parallel(make, [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)])
+    in_parallel(make, even_slices(len(left), _PANELS))
     return product
 
 

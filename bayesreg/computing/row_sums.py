@@ -16,7 +16,7 @@ import numpy as np
 
 from bayesreg.computing.products import WIDE, fill_gram, gram_of
 from bayesreg.computing.square_roots import triangle
-from bayesreg.computing.threads import in_parallel, one_thread
+from bayesreg.computing.threads import even_slices, in_parallel, one_thread
 from bayesreg.data import RegressionData
 
 # Blocks of narrow rows stay in a core's cache; those of wide ones near 64 MiB.
@@ -82,7 +82,7 @@ def sum_up(data: RegressionData) -> tuple[np.ndarray, RowSums]:
     pivot[:-1], pivot[-1] = data.features[0], data.target[0]
     narrow = len(pivot) < WIDE
     pieces = max(1, min(_MOST_PIECES, data.num_rows * len(pivot) // _PIECE_NUMBERS)) if narrow else 1
-    return pivot, functools.reduce(RowSums.merged, _totals(data, pivot, _even(data.num_rows, pieces), True))
+    return pivot, functools.reduce(RowSums.merged, _totals(data, pivot, even_slices(data.num_rows, pieces), True))
 
 
 @one_thread()
@@ -150,18 +150,12 @@ def _where_they_lie(features: np.ndarray, target: np.ndarray, pivot: np.ndarray)
     return RowSums(n, means - pivot, scatter) if near.all() else None
 
 
-def _even(length: int, parts: int, start: int = 0) -> list[slice]:
-    """Return slices of about the same length."""
-    ends = [start + length * part // parts for part in range(parts + 1)]
-    return [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-
-
 def _blocks(data: RegressionData, origin: np.ndarray, rows: slice | np.ndarray) -> Iterator[np.ndarray]:
     """Yield new arrays `(rows, d + 1)` of the rows [x, y], less an origin."""
     width = len(origin)
     most = max(width, (_NARROW_BLOCK if width < WIDE else _WIDE_BLOCK) // width)
     first, length = (rows.start, rows.stop - rows.start) if isinstance(rows, slice) else (0, len(rows))
-    for part in _even(length, -(-length // most), first):
+    for part in even_slices(length, -(-length // most), first):
         chosen = part if isinstance(rows, slice) else rows[part]
         block = np.empty((part.stop - part.start, width))
         with np.errstate(over="ignore"):

@@ -70,10 +70,10 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
     rank = min(rank, rows)
     if not rank or _FEW_ROWS * rows > columns:
         return None
-    products = matrix @ matrix.T
-    if not _LEAST_PRODUCT < products.trace() < np.inf:
+    directions = _directions(matrix)
+    if directions is None:
         return None
-    left, values, right = (found[:rank] for found in _directions(products, matrix))
+    left, values, right = (found[:rank] for found in directions)
     if not values[-1] * WELL_CONDITIONED > values[0]:
         return None
     signs = _signs(right @ _towards(columns))
@@ -81,8 +81,14 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
     return left.T * signs, values, right.T
 
 
-def _directions(products: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the eigenvectors U' of A A', longest first, the lengths S of the rows of U'A, and these."""
+def _directions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return the eigenvectors U' of A A', longest first, the lengths S of the rows of U'A, and these.
+
+    None where squares leave the range of float64.
+    """
+    products = gram_of(matrix.T)
+    if not _LEAST_PRODUCT < products.trace() < np.inf:
+        return None
     left = np.ascontiguousarray(np.linalg.eigh(products)[1].T[::-1])
     right = product_of(left, matrix)
     return _descending(left, np.sqrt(np.einsum("ij,ij->i", right, right)), right)
@@ -132,10 +138,10 @@ def _long_ones_first(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     The eigenvectors of A A' lose digits of the short directions to the long ones alone. What is left of A when the
     long ones are taken out of it has few rows, and its SVD the accuracy that one of A would have.
     """
-    products = gram_of(matrix.T)
-    if not _LEAST_PRODUCT < products.trace() < np.inf:
+    directions = _directions(matrix)
+    if directions is None:
         return None
-    left, values, right = _directions(products, matrix)
+    left, values, right = directions
     short = values * WELL_CONDITIONED <= values[0]
     count = int(short.argmax()) if short.any() else len(short)
     if 2 * count < len(short):

@@ -120,6 +120,12 @@ def in_parallel(
             raise
 
 
+def even_slices(length: int, parts: int, start: int = 0) -> list[slice]:
+    """Return slices of about the same length, wherever they are worked on."""
+    ends = [start + length * part // parts for part in range(parts + 1)]
+    return [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+
+
 class _Stopped(Exception):
     """Another piece of the work has failed."""
 
