@@ -113,7 +113,7 @@ class RidgeFits:
         """
 
         def sum_of_squares(residuals: np.ndarray, _: np.ndarray) -> np.ndarray:
-            return np.ones(len(residuals)) @ np.square(residuals, out=residuals)
+            return np.einsum("ij,ij->i", residuals, residuals)
 
         return np.sum(self._of_blocks(data, design, slice(None), sum_of_squares), axis=0) / self.spectrum.num_rows
 
@@ -121,8 +121,9 @@ class RidgeFits:
         self, data: RegressionData, design: CentredDesign, index: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the leave-one-out residual of every row at one strength, and 1 - h, `(n,)` each."""
-        both = self._of_blocks(data, design, [index], lambda *of_rows: np.concatenate(of_rows, axis=1))
-        return tuple(np.concatenate(both).T)
+        return tuple(
+            np.concatenate(self._of_blocks(data, design, [index], lambda *of_rows: np.concatenate(of_rows)), axis=1)
+        )
 
     @one_thread()
     def _of_blocks(
@@ -132,33 +133,36 @@ class RidgeFits:
         which: slice | list[int],
         use: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> list[np.ndarray]:
-        """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(rows, m)` each."""
+        """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(m, rows)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
-        to_left = spectrum.basis.numpy() / spectrum.singular_values.numpy()
+        to_left = (spectrum.basis.numpy() / spectrum.singular_values.numpy()).T
         projections, lambdas = spectrum.projections.numpy(), self.lambdas[which]
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
-        full, own = spectrum.rank == spectrum.degrees_of_freedom, 1.0 / n if spectrum.has_intercept else 0.0
-        kept = np.ones((spectrum.rank + (not full), len(lambdas)))
-        kept[: spectrum.rank] = self.kept[which].T
+        rank, full, own = (
+            spectrum.rank,
+            spectrum.rank == spectrum.degrees_of_freedom,
+            1.0 / n if spectrum.has_intercept else 0.0,
+        )
+        kept = np.ones((len(lambdas), rank + (not full)))
+        kept[:, :rank] = self.kept[which]
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
-            kept[:, lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())[:, None]
-        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=0).argmin())
+            kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
+        step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=1).argmin())
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
             go_on()
             rows = slice(first, first + step)
-            left = (data.features[rows] - design.feature_means) @ to_left
-            rank = left.shape[1]
-            of_coordinates = np.empty((2, len(left), len(kept)))
-            np.multiply(left, projections, out=of_coordinates[0, :, :rank])
-            np.square(left, out=of_coordinates[1, :, :rank])
+            left = to_left @ (data.features[rows] - design.feature_means).T
+            of_coordinates = np.empty((2, kept.shape[1], left.shape[1]))  # a row of the data a column: long loops
+            np.multiply(left, projections[:, None], out=of_coordinates[0, :rank])
+            squares = np.square(left, out=of_coordinates[1, :rank])
             if not full:  # one more coordinate, of which all is kept: what lies outside the span
-                of_coordinates[0, :, rank] = data.target[rows] - design.target_mean - left @ projections
-                of_coordinates[1, :, rank] = np.maximum(1.0 - own - np.einsum("ij,ij->i", left, left), 0.0)
-            residuals, freedom = of_coordinates @ kept
+                of_coordinates[0, rank] = data.target[rows] - design.target_mean - projections @ left
+                of_coordinates[1, rank] = np.maximum(1.0 - own - squares.sum(axis=0), 0.0)
+            residuals, freedom = kept @ of_coordinates
             with np.errstate(divide="ignore", invalid="ignore"):
                 residuals /= freedom
-            if not freedom[:, least].all():  # where anything is 0, it is so there
+            if not freedom[least].all():  # where anything is 0, it is so there
                 residuals[np.isnan(residuals)] = np.inf
             return use(residuals, freedom)
 
