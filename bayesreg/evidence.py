@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import scipy.optimize
@@ -31,6 +32,8 @@ from bayesreg.redundant_columns import columns_at_fault
 # How far beyond the singular values' range the log of a ratio of scales is looked for.
 _RATIO_REACH = 12.0
 _NUMBERS_AT_ONCE = 2_000_000
+
+Numbers = TypeVar("Numbers", torch.Tensor, np.ndarray)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,33 +231,31 @@ class EvidenceSpectrum:
             The log evidence, of the broadcast shape.
         """
         if log_ratio is not None:
-            return self.log_evidence_of_sums(*self._sums_at_ratio(log_ratio), log_noise)
-        volume = 2.0 * (self.singular_values / self.relative_scales).log().sum()
-        misfit = log_noise.new_tensor(self.residual)
-        return self.log_evidence_of_sums(volume, misfit, log_noise, self.degrees_of_freedom - self.num_features)
+            volume, misfit, degrees = *self._sums_at_ratio(log_ratio), self.degrees_of_freedom
+        else:
+            volume = 2.0 * (self.singular_values / self.relative_scales).log().sum()
+            misfit, degrees = log_noise.new_tensor(self.residual), self.degrees_of_freedom - self.num_features
+        squared_error = (misfit.log() - 2.0 * log_noise).exp()  # 0 where the misfit is, however small s is
+        return self.log_evidence_of_sums(volume, squared_error, log_noise, degrees)
 
     def log_evidence_of_sums(
-        self,
-        volume: torch.Tensor,
-        misfit: torch.Tensor,
-        log_noise: torch.Tensor | float,
-        degrees_of_freedom: int | None = None,
-    ) -> torch.Tensor:
-        """Return log p(y | s, t) of the sums over the singular values, elementwise.
+        self, volume: Numbers, squared_error: Numbers, log_noise: Numbers | float, degrees_of_freedom: int
+    ) -> Numbers:
+        """Return log p(y | s, t) of the sums over the singular values, elementwise, tensors or arrays.
 
         Args:
             volume: -sum_i log(q_i).
-            misfit: b(tau), at least 0.
+            squared_error: b(tau) / s^2, at least 0.
             log_noise: log s.
-            degrees_of_freedom: What s is the divisor of so many times; None: nu.
+            degrees_of_freedom: What s is the divisor of so many times, nu but under a flat prior.
 
         Returns:
             The log evidence, of the broadcast shape.
         """
-        degrees = self.degrees_of_freedom if degrees_of_freedom is None else degrees_of_freedom
-        constant = -0.5 * degrees * math.log(2 * math.pi) - (0.5 * math.log(self.num_rows) if self.has_intercept else 0)
-        squared_error = (misfit.log() - 2.0 * log_noise).exp()  # 0 where the misfit is, however small s is
-        return constant - degrees * log_noise - 0.5 * (volume + squared_error)
+        constant = -0.5 * degrees_of_freedom * math.log(2 * math.pi) - (
+            0.5 * math.log(self.num_rows) if self.has_intercept else 0
+        )
+        return constant - degrees_of_freedom * log_noise - 0.5 * (volume + squared_error)
 
     def _sums_at_ratio(self, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return -sum_i log(q_i) and b(tau)."""

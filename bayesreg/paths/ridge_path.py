@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from bayesreg.computing.singular_values import WELL_CONDITIONED
 from bayesreg.computing.threads import in_parallel, one_thread
@@ -44,6 +43,7 @@ class RidgeFits:
         divisors: S_i^2 + n lambda, `(m, r)`.
         kept: 1 - f, made without a difference, `(m, r)`.
         weights: `(m, d)`.
+        misfits: e + sum_i (1 - f_i) c_i^2, twice n times the minimum of J, `(m,)`.
         mean_squares: |yc - Xc w|^2 / n, `(m,)`.
         gaps: What J lies above its minimum by at most, over J(0), `(m,)`.
     """
@@ -53,6 +53,7 @@ class RidgeFits:
     divisors: np.ndarray
     kept: np.ndarray
     weights: np.ndarray
+    misfits: np.ndarray
     mean_squares: np.ndarray
     gaps: np.ndarray
 
@@ -85,12 +86,15 @@ class RidgeFits:
         """Return sum_i f_i, `(m,)`: the trace of the matrix that takes yc to its fit, the intercept not counted."""
         return self.shrinkage.sum(axis=1)
 
-    @one_thread()
     def log_evidence(self, noise_scale: float) -> np.ndarray:
         """Return log p(y | s, t = s / sqrt(n lambda)), the intercept integrated against 1, `(m,)`; -inf at 0."""
-        spectrum, volume = self.spectrum, -torch.from_numpy(self.kept).log().sum(1)
-        misfit = torch.from_numpy(spectrum.residual + self.kept @ np.square(spectrum.projections.numpy()))
-        evidence = spectrum.log_evidence_of_sums(volume, misfit, math.log(noise_scale)).numpy()
+        with np.errstate(divide="ignore", over="ignore"):  # a strength that underflows; a noise scale near 0
+            volume = -np.log(self.kept).sum(axis=1)
+            squared_error = self.misfits / noise_scale / noise_scale  # their square could underflow
+        spectrum = self.spectrum
+        evidence = spectrum.log_evidence_of_sums(
+            volume, squared_error, math.log(noise_scale), spectrum.degrees_of_freedom
+        )
         return np.where(self.lambdas > 0.0, evidence, -np.inf)  # of rank 0 too, where no sum says so
 
     def generalised_cross_validation(self) -> np.ndarray:
@@ -185,7 +189,9 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     divisors = np.square(values) + ridge
     kept = ridge / divisors
     # Not from the weights: second moments make a small residual a difference of large numbers.
-    mean_squares = (spectrum.residual + np.square(kept) @ np.square(projections)) / n
+    squares = np.square(projections)
+    misfits = spectrum.residual + kept @ squares
+    mean_squares = (spectrum.residual + np.square(kept) @ squares) / n
     # A sum over rows loses the digits by which the longest direction is longer than the shortest.
     if len(design.root) <= design.num_features and spectrum.rank and values[0] < WELL_CONDITIONED * values[-1]:
         weights, gaps = _through_rows(design.root, spectrum, projections / divisors, ridge)
@@ -196,7 +202,7 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     coarse = np.flatnonzero(~(gaps <= _FAR_BELOW))
     if coarse.size:
         gaps[coarse] = _excess(design, weights[coarse], lambdas[coarse], divisors[coarse]) / null
-    return RidgeFits(spectrum, lambdas, divisors, kept, weights, mean_squares, gaps)
+    return RidgeFits(spectrum, lambdas, divisors, kept, weights, misfits, mean_squares, gaps)
 
 
 def _through_rows(
