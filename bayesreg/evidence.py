@@ -24,8 +24,7 @@ import numpy as np
 import scipy.optimize
 import torch
 
-from bayesreg.computing.singular_values import singular_value_decomposition
-from bayesreg.computing.threads import one_thread
+from bayesreg.design_spectrum import DesignSpectrum
 from bayesreg.moments import Moments
 from bayesreg.redundant_columns import columns_at_fault
 
@@ -42,7 +41,6 @@ class EvidenceSpectrum:
 
     Attributes:
         singular_values: S ``(r,)``, of Xc D.
-        left: U ``(k, r)``, in the rows of the root that was decomposed.
         basis: V ``(d, r)``.
         projections: c ``(r,)``.
         residual: e, the squared length of the target outside the span; 0 where it is not above the rounding.
@@ -56,7 +54,6 @@ class EvidenceSpectrum:
     """
 
     singular_values: torch.Tensor
-    left: torch.Tensor
     basis: torch.Tensor
     projections: torch.Tensor
     residual: float
@@ -69,7 +66,6 @@ class EvidenceSpectrum:
     relative_scales: torch.Tensor
 
     @classmethod
-    @one_thread()
     def of(
         cls, moments: Moments, relative_scales: np.ndarray, prior_loc: np.ndarray, device: torch.device | str = "cpu"
     ) -> EvidenceSpectrum:
@@ -84,67 +80,27 @@ class EvidenceSpectrum:
         Returns:
             The spectrum.
         """
-        return cls.of_root(
-            moments.square_root(), moments.num_rows, moments.centred, moments.factor is not None, relative_scales,
-            prior_loc, device,
-        )  # fmt: skip
+        design = DesignSpectrum.of(moments, relative_scales, prior_loc)
+        return cls.of_design(design, relative_scales, prior_loc, device)
 
     @classmethod
-    @one_thread()
-    def of_root(
+    def of_design(
         cls,
-        root: np.ndarray,
-        num_rows: int,
-        centred: bool,
-        from_rows: bool,
+        design: DesignSpectrum,
         relative_scales: np.ndarray,
         prior_loc: np.ndarray,
         device: torch.device | str = "cpu",
     ) -> EvidenceSpectrum:
-        """Decompose a design given by a root F of its second moments, F'F = [Xc yc]'[Xc yc].
-
-        Args:
-            root: F ``(k, d + 1)``.
-            num_rows: n.
-            centred: Whether an intercept was profiled out.
-            from_rows: Whether the root was made from rows, and not from their second moments.
-            relative_scales: D ``(d,)``, positive.
-            prior_loc: m ``(d,)``.
-            device: Where the result shall be.
-
-        Returns:
-            The spectrum.
-        """
-        num_features = root.shape[1] - 1
-        design = root[:, :-1]
-        if (relative_scales != 1.0).any():
-            design = design * relative_scales
-        observed = root[:, -1]
-        degrees = num_rows - (1 if centred else 0)
-        share = _share_of_rounding(num_features, from_rows)
-        smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
-        left, values, basis = singular_value_decomposition(design, degrees, smallest)
-        projections = left.T @ observed
-        outside = observed - left @ projections
-        # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
-        # which a small noise scale would blow up.
-        size = math.sqrt(observed @ observed)
-        residual, smallest = float(outside @ outside), float(share * size) ** 2
-        blind = not from_rows and values.size < degrees and residual <= smallest
-        if values.size >= degrees or residual <= smallest:
-            residual = 0.0
-        if prior_loc.any():  # its fit lies in the span: the residual is the target's own, and so is its rounding
-            projections = left.T @ (observed - root[:, :-1] @ prior_loc)
-            size += np.linalg.norm(root[:, :-1], axis=0) @ np.abs(prior_loc)
-        rounding = float(share * size) ** 2
-
-        values, left, basis, projections, prior_loc, relative_scales = (
+        """Return the spectrum of a design that is decomposed already, with the scales and the loc that it was for."""
+        values, basis, projections, relative_scales, prior_loc = (
             torch.from_numpy(own).to(device)
-            for own in (values, left, basis, projections, np.array(prior_loc), np.array(relative_scales))
-        )
+            for own in (
+                design.singular_values, design.basis, design.projections, np.array(relative_scales), np.array(prior_loc)
+            )
+        )  # fmt: skip
         return cls(
-            values, left, basis, projections, residual, rounding, smallest if blind else 0.0,
-            num_rows, num_features, centred, prior_loc, relative_scales,
+            values, basis, projections, design.residual, design.rounding, design.lost_residual,
+            design.num_rows, design.num_features, design.has_intercept, prior_loc, relative_scales,
         )  # fmt: skip
 
     def at_scale(self, factor: float) -> EvidenceSpectrum:
@@ -236,26 +192,7 @@ class EvidenceSpectrum:
             volume = 2.0 * (self.singular_values / self.relative_scales).log().sum()
             misfit, degrees = log_noise.new_tensor(self.residual), self.degrees_of_freedom - self.num_features
         squared_error = (misfit.log() - 2.0 * log_noise).exp()  # 0 where the misfit is, however small s is
-        return self.log_evidence_of_sums(volume, squared_error, log_noise, degrees)
-
-    def log_evidence_of_sums(
-        self, volume: Numbers, squared_error: Numbers, log_noise: Numbers | float, degrees_of_freedom: int
-    ) -> Numbers:
-        """Return log p(y | s, t) of the sums over the singular values, elementwise, tensors or arrays.
-
-        Args:
-            volume: -sum_i log(q_i).
-            squared_error: b(tau) / s^2, at least 0.
-            log_noise: log s.
-            degrees_of_freedom: What s is the divisor of so many times, nu but under a flat prior.
-
-        Returns:
-            The log evidence, of the broadcast shape.
-        """
-        constant = -0.5 * degrees_of_freedom * math.log(2 * math.pi) - (
-            0.5 * math.log(self.num_rows) if self.has_intercept else 0
-        )
-        return constant - degrees_of_freedom * log_noise - 0.5 * (volume + squared_error)
+        return log_evidence_of_sums(self, volume, squared_error, log_noise, degrees)
 
     def _sums_at_ratio(self, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return -sum_i log(q_i) and b(tau)."""
@@ -377,10 +314,25 @@ class EvidenceSpectrum:
         return self.prior_loc + self.relative_scales * (self.basis @ coordinates)
 
 
-def _share_of_rounding(num_features: int, from_rows: bool) -> float:
-    """Return how long a residual can be, relative to the target, of which rounding tells nothing.
+def log_evidence_of_sums(
+    spectrum: EvidenceSpectrum | DesignSpectrum,
+    volume: Numbers,
+    squared_error: Numbers,
+    log_noise: Numbers | float,
+    degrees_of_freedom: int,
+) -> Numbers:
+    """Return log p(y | s, t) of the sums over the singular values, elementwise, tensors or arrays.
 
-    A factor of the rows carries lengths to eps, second moments carry their squares.
+    Args:
+        spectrum: The data.
+        volume: -sum_i log(q_i).
+        squared_error: b(tau) / s^2, at least 0.
+        log_noise: log s.
+        degrees_of_freedom: What s is the divisor of so many times, nu but under a flat prior.
+
+    Returns:
+        The log evidence, of the broadcast shape.
     """
-    rounding = 8 * (num_features + 1) * np.finfo(np.float64).eps
-    return rounding if from_rows else math.sqrt(rounding)
+    constant = -0.5 * degrees_of_freedom * math.log(2 * math.pi)
+    constant -= 0.5 * math.log(spectrum.num_rows) if spectrum.has_intercept else 0.0
+    return constant - degrees_of_freedom * log_noise - 0.5 * (volume + squared_error)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import bayesreg as br
 from bayesreg.paths import ridge_path
@@ -38,7 +37,9 @@ def test_a_first_bound_is_above_what_the_objective_lies_above_its_minimum(name, 
     random = np.random.default_rng(3)
     for what, size in wrong.items():
         right = getattr(design.spectrum, what)
-        off = right + size * torch.from_numpy(random.standard_normal(right.shape))
+        if right is None:  # many rows are decomposed by their second moments
+            continue
+        off = right + size * random.standard_normal(right.shape)
         design.spectrum = replace(design.spectrum, **{what: off})
     fits = ridge_path.fit_ridge(design, LAMBDAS)
 

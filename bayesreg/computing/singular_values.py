@@ -51,6 +51,32 @@ def singular_value_decomposition(
     return left * signs, values, basis
 
 
+def decomposition_of_products(products: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Decompose A by its columns' products, where that loses no digits.
+
+    Args:
+        products: A'A `(d, d)`.
+
+    Returns:
+        S `(d,)` descending and V `(d, d)`, of the signs that `singular_value_decomposition` gives it; None where the
+        singular values are not well conditioned, or their squares leave the range of float64.
+
+    Raises:
+        LinAlgError: An iteration did not converge.
+    """
+    if not _in_range(products):
+        return None
+    squares, basis = np.linalg.eigh(products)
+    if not squares[0] * WELL_CONDITIONED**2 > squares[-1]:
+        return None
+    basis = basis[:, ::-1]
+    return np.sqrt(squares[::-1]), basis * _signs(_towards(len(basis)) @ basis)
+
+
+def _in_range(products: np.ndarray) -> bool:
+    return _LEAST_PRODUCT < products.trace() < np.inf
+
+
 def _towards(num_features: int) -> np.ndarray:
     return np.cos(np.arange(1.0, num_features + 1))
 
@@ -87,7 +113,7 @@ def _directions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     None where squares leave the range of float64.
     """
     products = gram_of(matrix.T)
-    if not _LEAST_PRODUCT < products.trace() < np.inf:
+    if not _in_range(products):
         return None
     left = np.ascontiguousarray(np.linalg.eigh(products)[1].T[::-1])
     right = product_of(left, matrix)

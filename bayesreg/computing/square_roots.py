@@ -47,25 +47,24 @@ def square_root(second_moments: np.ndarray) -> np.ndarray:
     return upper * scales
 
 
-def is_ill_conditioned(second_moments: np.ndarray) -> bool:
-    """Tell whether S, scaled to unit diagonal, is singular or has a condition number above `LARGEST_CONDITION`.
+def reciprocal_condition(second_moments: np.ndarray) -> float:
+    """Return 1 / (|S| |S^-1|), in the 1-norm, of S scaled to unit diagonal, as LAPACK estimates it; 0 if singular.
 
     Args:
         second_moments: Symmetric array `(m, m)`; rows of zeros (constant columns) do not count.
 
     Returns:
-        True or False.
+        The number; of many columns in single precision where it is large enough.
     """
     width = len(second_moments)
     if width >= _LARGE:
-        rounding = width * np.finfo(np.float32).eps
-        if _reciprocal_condition(second_moments, np.float32) > _ABOVE_ROUNDING * rounding:
-            return False
-    return _reciprocal_condition(second_moments, np.float64) * LARGEST_CONDITION < 1
+        found = _reciprocal_condition(second_moments, np.float32)
+        if found > _ABOVE_ROUNDING * width * np.finfo(np.float32).eps:
+            return found
+    return _reciprocal_condition(second_moments, np.float64)
 
 
 def _reciprocal_condition(second_moments: np.ndarray, dtype: type[np.floating]) -> float:
-    """Return 1 / (|S| |S^-1|), in the 1-norm, of S scaled to unit diagonal; 0 where it is singular."""
     unit, _ = _unit_diagonal(second_moments, dtype)
     lange, potrf, pocon = lapack.get_lapack_funcs(("lange", "potrf", "pocon"), (unit,))
     size = lange("1", unit.T)

@@ -12,9 +12,8 @@ import numpy as np
 
 from bayesreg.computing.products import gram_of
 from bayesreg.computing.row_sums import check_squares
-from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
-from bayesreg.evidence import EvidenceSpectrum
+from bayesreg.design_spectrum import DesignSpectrum
 from bayesreg.moments import Moments, as_moments
 
 
@@ -66,13 +65,13 @@ class CentredDesign:
         return self.moments.square_root()
 
     @cached_property
-    @one_thread()
-    def spectrum(self) -> EvidenceSpectrum:
+    def spectrum(self) -> DesignSpectrum:
         """The singular value decomposition of Xc, with the target in its coordinates."""
-        d = self.num_features
-        return EvidenceSpectrum.of_root(
-            self.root, self.num_rows, self.has_intercept, self.from_rows, np.ones(d), np.zeros(d)
-        )
+        return self.spectrum_about(None)
+
+    def spectrum_about(self, prior_loc: np.ndarray | None) -> DesignSpectrum:
+        """Return the decomposition with yc - Xc m in its coordinates, m `(d,)`."""
+        return DesignSpectrum.of(self.moments, prior_loc=prior_loc)
 
 
 class CentredRows(CentredDesign):
@@ -133,6 +132,10 @@ class CentredRows(CentredDesign):
     def root(self) -> np.ndarray:
         """F `(k, d + 1)` with F'F = [Xc yc]'[Xc yc]: the rows themselves."""
         return self._rows
+
+    def spectrum_about(self, prior_loc: np.ndarray | None) -> DesignSpectrum:
+        """Return the decomposition with yc - Xc m in its coordinates, m `(d,)`."""
+        return DesignSpectrum.of_root(self._rows, self.num_rows, self.has_intercept, True, prior_loc=prior_loc)
 
 
 def centred_design(data: RegressionData | Moments, intercept: bool = True) -> CentredDesign:

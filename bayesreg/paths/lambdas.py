@@ -30,7 +30,7 @@ def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.nda
         first = largest / l1_ratio or 1.0
         share = _SHARE if design.num_rows > design.num_features else _SHARE_WITH_FEW_ROWS
         return np.geomspace(first, share * first, _NUM_LAMBDAS)
-    squares = np.square(design.spectrum.singular_values.numpy()) / design.num_rows
+    squares = np.square(design.spectrum.singular_values) / design.num_rows
     if not squares.size:
         return np.geomspace(1.0, _SHARE, _NUM_LAMBDAS)
     last = max(squares.min(), _LEAST_OF_SPECTRUM * squares.max()) / _BEYOND_SPECTRUM
@@ -39,7 +39,7 @@ def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.nda
     if free <= 0:  # the rows are fitted exactly: how small a strength the noise calls for is left open by them
         last /= _BEYOND_SPECTRUM
     if free > 0 and spectrum.residual > 0.0:  # the prior that the least-squares fit would suggest: s^2 / (n t^2)
-        coordinates = (spectrum.projections / spectrum.singular_values).square()
+        coordinates = np.square(spectrum.projections / spectrum.singular_values)
         suggested = spectrum.residual / free / (design.num_rows * float(coordinates.mean()) or np.inf)
         last = min(last, suggested / _BEYOND_SPECTRUM) or last
     return np.geomspace(_BEYOND_SPECTRUM * squares.max(), last, _NUM_LAMBDAS)

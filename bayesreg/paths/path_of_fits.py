@@ -327,10 +327,11 @@ class Path:
         residuals, freedom = ridge.leave_one_out_rows(self._rows(), self._design, index)
         return torch.from_numpy(residuals), torch.from_numpy(freedom)
 
-    @property
+    @cached_property
     def spectrum(self) -> EvidenceSpectrum:
         """The singular value decomposition of the columns, centred where there is an intercept."""
-        return self._design.spectrum
+        d = self._design.num_features
+        return EvidenceSpectrum.of_design(self._design.spectrum, np.ones(d), np.zeros(d))
 
     def _rows(self) -> RegressionData:
         if not isinstance(self.data, RegressionData):

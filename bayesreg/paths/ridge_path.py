@@ -24,7 +24,8 @@ import numpy as np
 from bayesreg.computing.singular_values import WELL_CONDITIONED
 from bayesreg.computing.threads import in_parallel, one_thread
 from bayesreg.data import RegressionData
-from bayesreg.evidence import EvidenceSpectrum
+from bayesreg.design_spectrum import DesignSpectrum
+from bayesreg.evidence import log_evidence_of_sums
 from bayesreg.paths.centred_design import CentredDesign
 
 # Rows of the leave-one-out errors that are worked on at once, times strengths.
@@ -48,7 +49,7 @@ class RidgeFits:
         gaps: What J lies above its minimum by at most, over J(0), `(m,)`.
     """
 
-    spectrum: EvidenceSpectrum
+    spectrum: DesignSpectrum
     lambdas: np.ndarray
     divisors: np.ndarray
     kept: np.ndarray
@@ -60,17 +61,17 @@ class RidgeFits:
     @property
     def shrinkage(self) -> np.ndarray:
         """F, `(m, r)`."""
-        return np.square(self.spectrum.singular_values.numpy()) / self.divisors
+        return np.square(self.spectrum.singular_values) / self.divisors
 
     @one_thread()
     def variances(self, noise_scale: float) -> np.ndarray:
         """Return the posterior variances of the weights, `(m, d)`; infinite at 0 where the rank is short."""
         spectrum, rank, noise = self.spectrum, self.spectrum.rank, noise_scale**2
         if rank == spectrum.num_features:
-            return (noise / self.divisors) @ np.square(spectrum.basis.numpy()).T
+            return (noise / self.divisors) @ np.square(spectrum.basis).T
         # One more coordinate: what of a column lies outside the span.
         shares, scales = np.empty((rank + 1, spectrum.num_features)), np.zeros((len(self.lambdas), rank + 1))
-        np.square(spectrum.basis.numpy().T, out=shares[:rank])
+        np.square(spectrum.basis.T, out=shares[:rank])
         outside = np.maximum(1.0 - np.ones(rank) @ shares[:rank], 0.0)
         outside[outside < 64 * np.finfo(np.float64).eps] = 0.0
         shares[rank] = outside
@@ -92,9 +93,8 @@ class RidgeFits:
             volume = -np.log(self.kept).sum(axis=1)
             squared_error = self.misfits / noise_scale / noise_scale  # their square could underflow
         spectrum = self.spectrum
-        evidence = spectrum.log_evidence_of_sums(
-            volume, squared_error, math.log(noise_scale), spectrum.degrees_of_freedom
-        )
+        degrees = spectrum.degrees_of_freedom
+        evidence = log_evidence_of_sums(spectrum, volume, squared_error, math.log(noise_scale), degrees)
         return np.where(self.lambdas > 0.0, evidence, -np.inf)  # of rank 0 too, where no sum says so
 
     def generalised_cross_validation(self) -> np.ndarray:
@@ -139,18 +139,15 @@ class RidgeFits:
     ) -> list[np.ndarray]:
         """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(m, rows)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
-        to_left = (spectrum.basis.numpy() / spectrum.singular_values.numpy()).T
-        projections, lambdas = spectrum.projections.numpy(), self.lambdas[which]
+        to_left = (spectrum.basis / spectrum.singular_values).T
+        projections, lambdas = spectrum.projections, self.lambdas[which]
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
-        rank, full, own = (
-            spectrum.rank,
-            spectrum.rank == spectrum.degrees_of_freedom,
-            1.0 / n if spectrum.has_intercept else 0.0,
-        )
+        rank, own = spectrum.rank, 1.0 / n if spectrum.has_intercept else 0.0
+        full = rank == spectrum.degrees_of_freedom
         kept = np.ones((len(lambdas), rank + (not full)))
         kept[:, :rank] = self.kept[which]
         if full:  # residual and 1 - h go to 0 together with lambda: their ratio at 0 is that of their slopes
-            kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values.numpy())
+            kept[lambdas == 0.0] = 1.0 / np.square(spectrum.singular_values)
         step, least = max(1, _NUMBERS_AT_ONCE // max(*kept.shape, 1)), int(kept.sum(axis=1).argmin())
 
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
@@ -184,7 +181,7 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
         The fits.
     """
     spectrum, n, null = design.spectrum, design.num_rows, design.mean_square or 1.0
-    values, projections = spectrum.singular_values.numpy(), spectrum.projections.numpy()
+    values, projections = spectrum.singular_values, spectrum.projections
     ridge = n * lambdas[:, None]
     divisors = np.square(values) + ridge
     kept = ridge / divisors
@@ -193,11 +190,12 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     misfits = spectrum.residual + kept @ squares
     mean_squares = (spectrum.residual + np.square(kept) @ squares) / n
     # A sum over rows loses the digits by which the longest direction is longer than the shortest.
-    if len(design.root) <= design.num_features and spectrum.rank and values[0] < WELL_CONDITIONED * values[-1]:
+    few_rows = spectrum.left is not None and len(spectrum.left) <= design.num_features
+    if few_rows and spectrum.rank and values[0] < WELL_CONDITIONED * values[-1]:
         weights, gaps = _through_rows(design.root, spectrum, projections / divisors, ridge)
         gaps /= null
     else:
-        weights = (values * projections / divisors) @ spectrum.basis.numpy().T
+        weights = (values * projections / divisors) @ spectrum.basis.T
         gaps = _excess(design, weights, lambdas) / null
     coarse = np.flatnonzero(~(gaps <= _FAR_BELOW))
     if coarse.size:
@@ -206,7 +204,7 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
 
 
 def _through_rows(
-    root: np.ndarray, spectrum: EvidenceSpectrum, coordinates: np.ndarray, ridge: np.ndarray
+    root: np.ndarray, spectrum: DesignSpectrum, coordinates: np.ndarray, ridge: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return w = Xc'a, a = (Xc Xc' + n lambda I)^-1 yc within the span, and a bound of twice J's excess: (m, d), (m,).
 
@@ -216,7 +214,7 @@ def _through_rows(
 
     and holds whatever a and o are.
     """
-    features, target, left = root[:, :-1], root[:, -1], spectrum.left.numpy()
+    features, target, left = root[:, :-1], root[:, -1], spectrum.left
     coefficients = coordinates @ left.T
     weights = coefficients @ features
     misfit = target - weights @ features.T
@@ -244,7 +242,7 @@ def _excess(
     if divisors is None:
         return np.divide(squares, lambdas, out=np.full_like(squares, np.inf), where=lambdas > 0.0)
     spectrum = design.spectrum
-    along = np.square(gradient @ spectrum.basis.numpy())
+    along = np.square(gradient @ spectrum.basis)
     excess = spectrum.num_rows * (along / divisors).sum(axis=1)
     if spectrum.rank < design.num_features:
         rest = np.maximum(squares - along.sum(axis=1), 0.0)

@@ -14,7 +14,6 @@ import numpy as np
 import scipy.optimize
 
 from bayesreg.data import RegressionData
-from bayesreg.evidence import EvidenceSpectrum
 from bayesreg.paths.centred_design import centred_design
 
 # The nearest strength is looked for at these multiples of the largest h.
@@ -31,14 +30,9 @@ class RidgeSpectrum:
 
     def __init__(self, data: RegressionData, intercept: bool, centre: np.ndarray | None = None):
         self.design = centred_design(data, intercept)
-        num_features = data.num_features
-        self._centre = np.zeros(num_features) if centre is None else centre
-        root, from_rows = self.design.root, self.design.from_rows
-        spectrum = EvidenceSpectrum.of_root(
-            root, data.num_rows, intercept, from_rows, np.ones(num_features), self._centre
-        )
-        self._lengths, self._basis = spectrum.singular_values.numpy(), spectrum.basis.numpy()
-        self._projections = spectrum.projections.numpy()
+        self._centre = np.zeros(data.num_features) if centre is None else centre
+        spectrum = self.design.spectrum_about(self._centre)
+        self._lengths, self._basis, self._projections = spectrum.singular_values, spectrum.basis, spectrum.projections
         self.curvatures = self._lengths**2 / data.num_rows
 
     def shrunk(self, factors: np.ndarray) -> np.ndarray:
