@@ -64,13 +64,20 @@ def decomposition_of_products(products: np.ndarray) -> tuple[np.ndarray, np.ndar
     Raises:
         LinAlgError: An iteration did not converge.
     """
+    found = _eigenvectors(products, len(products))
+    if found is None:
+        return None
+    values, basis = found
+    return values, basis * _signs(_towards(len(basis)) @ basis)
+
+
+def _eigenvectors(products: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the roots of the `rank` largest eigenvalues, descending, and their vectors; None if ill conditioned."""
     if not _in_range(products):
         return None
-    squares, basis = np.linalg.eigh(products)
-    if not squares[0] * WELL_CONDITIONED**2 > squares[-1]:
-        return None
-    basis = basis[:, ::-1]
-    return np.sqrt(squares[::-1]), basis * _signs(_towards(len(basis)) @ basis)
+    squares, vectors = np.linalg.eigh(products)
+    squares, vectors = squares[: -rank - 1 : -1], vectors[:, : -rank - 1 : -1]
+    return (np.sqrt(squares), vectors) if squares[-1] * WELL_CONDITIONED**2 > squares[0] else None
 
 
 def _in_range(products: np.ndarray) -> bool:
@@ -96,15 +103,12 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
     rank = min(rank, rows)
     if not rank or _FEW_ROWS * rows > columns:
         return None
-    directions = _directions(matrix)
-    if directions is None:
+    found = _eigenvectors(gram_of(matrix.T), rank)
+    if found is None:
         return None
-    left, values, right = (found[:rank] for found in directions)
-    if not values[-1] * WELL_CONDITIONED > values[0]:
-        return None
-    signs = _signs(right @ _towards(columns))
-    right *= (signs / values)[:, None]
-    return left.T * signs, values, right.T
+    values, left = found
+    left = left * _signs((matrix @ _towards(columns)) @ left)
+    return left, values, product_of((left / values).T, matrix).T
 
 
 def _directions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -80,17 +80,22 @@ class CentredRows(CentredDesign):
     def __init__(self, data: RegressionData, intercept: bool):
         self.num_rows, self.num_features = data.num_rows, data.num_features
         self.has_intercept, self.from_rows = intercept, True
-        # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave rounding.
-        pivot = np.append(data.features[0], data.target[0]) if intercept else np.zeros(self.num_features + 1)
-        rows, means = np.empty((self.num_rows, self.num_features + 1)), pivot
+        ones = np.ones(data.num_rows)
         with np.errstate(over="ignore", invalid="ignore"):  # refused by name below
-            np.subtract(data.features, pivot[:-1], out=rows[:, :-1])
-            np.subtract(data.target, pivot[-1], out=rows[:, -1])
+            means = np.zeros(self.num_features + 1)
             if intercept:
-                offsets = np.ones(self.num_rows) @ rows / self.num_rows  # half the time of a mean
+                means[:-1], means[-1] = ones @ data.features, ones @ data.target  # half the time of a mean
+                means /= data.num_rows
+            rows = _less(data, means)
+            squares = np.einsum("ij,ij->j", rows, rows)
+            if intercept and not (data.num_rows * np.square(means) <= squares).all():
+                # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave
+                # rounding.
+                pivot = np.append(data.features[0], data.target[0])
+                rows = _less(data, pivot)
+                offsets = ones @ rows / data.num_rows
                 rows -= offsets
-                means = pivot + offsets
-        squares = np.einsum("ij,ij->j", rows, rows)
+                means, squares = pivot + offsets, np.einsum("ij,ij->j", rows, rows)
         check_squares(squares, rows, (*data.feature_names, data.target_name))
         self._rows = rows
         self.deviations = np.sqrt(squares[:-1] / self.num_rows)
@@ -136,6 +141,14 @@ class CentredRows(CentredDesign):
     def spectrum_about(self, prior_loc: np.ndarray | None) -> DesignSpectrum:
         """Return the decomposition with yc - Xc m in its coordinates, m `(d,)`."""
         return DesignSpectrum.of_root(self._rows, self.num_rows, self.has_intercept, True, prior_loc=prior_loc)
+
+
+def _less(data: RegressionData, origin: np.ndarray) -> np.ndarray:
+    """Return new rows [x, y], less an origin, `(n, d + 1)`."""
+    rows = np.empty((data.num_rows, len(origin)))
+    np.subtract(data.features, origin[:-1], out=rows[:, :-1])
+    np.subtract(data.target, origin[-1], out=rows[:, -1])
+    return rows
 
 
 def centred_design(data: RegressionData | Moments, intercept: bool = True) -> CentredDesign:
