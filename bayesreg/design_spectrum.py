@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesreg.computing.singular_values import WELL_CONDITIONED, decomposition_of_products, singular_value_decomposition
+from bayesreg.computing.square_roots import reciprocal_condition
 from bayesreg.computing.threads import one_thread
 from bayesreg.moments import Moments
 
 # The share of the target from which on a residual is had as a difference of squares.
 _CLEAR_RESIDUAL = 1e-3
-# From so many columns on, eigenvectors that will not do are worth avoiding. The condition number that is known, of the
-# target too and in the 1-norm, is some 5 to 500 times the columns' own: up to 8 times what is well conditioned they are
-# looked for.
-_MANY, _LIKELY = 150, 8.0
+# From so many columns on, eigenvectors that will not do are worth avoiding. The condition number in the 1-norm, soon
+# had, is some 2 to 30 times the one that counts.
+_MANY, _LIKELY = 150, 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,13 @@ class DesignSpectrum:
         if relative_scales is not None:
             products, cross = relative_scales[:, None] * products * relative_scales, relative_scales * cross
         d, degrees = moments.num_features, moments.num_rows - moments.centred
-        lengths = products.diagonal()  # their squares
-        likely = min(_LIKELY * moments.reciprocal_condition, 1.0) if d >= _MANY else 1.0
-        if degrees <= d or not lengths.min() * likely * WELL_CONDITIONED**2 > lengths.max():
+        squares = products.diagonal()
+        if degrees <= d or not squares.min() * WELL_CONDITIONED**2 > squares.max():
+            return None
+        if (
+            d >= _MANY
+            and reciprocal_condition(products) * _LIKELY * WELL_CONDITIONED**2 < squares.max() / squares.min()
+        ):
             return None
         found = decomposition_of_products(products)
         if found is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesreg.computing.arrays import as_float64, read_only
 from bayesreg.computing.row_sums import RowSums, factor_of_rows, sum_up
-from bayesreg.computing.square_roots import LARGEST_CONDITION, reciprocal_condition, square_root, triangle
+from bayesreg.computing.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.computing.threads import one_thread
 from bayesreg.data import RegressionData
 from bayesreg.standardization import Standardization
@@ -100,7 +100,7 @@ class Moments:
         if not isinstance(data, RegressionData):
             raise TypeError(f"data must be a RegressionData, got {type(data).__name__}; for batches use from_batches")
         moments = cls._from_rows(data)
-        if data.num_rows <= data.num_features + 1 or moments.reciprocal_condition * LARGEST_CONDITION < 1:
+        if data.num_rows <= data.num_features + 1 or is_ill_conditioned(moments.scatter):
             return replace(moments, factor=factor_of_rows(data, moments.pivot, moments.offsets))
         return moments
 
@@ -204,14 +204,6 @@ class Moments:
             return self.scatter
         with np.errstate(over="ignore", invalid="ignore"):  # refused by name when stored
             return read_only(self.scatter + self.num_rows * np.outer(self._mean, self._mean))
-
-    @cached_property
-    def reciprocal_condition(self) -> float:
-        """The reciprocal of the condition number of the second moments S in the 1-norm, 0 where they are singular.
-
-        S is that of features and target together, scaled to unit diagonal.
-        """
-        return reciprocal_condition(self._second_moments)
 
     def __repr__(self) -> str:
         units = ", standardized" if self.transform is not None else ""

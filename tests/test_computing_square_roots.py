@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from bayesreg.computing import square_roots
-from bayesreg.computing.square_roots import LARGEST_CONDITION, reciprocal_condition, square_root, triangle
-
-
-def is_ill_conditioned(matrix):
-    return reciprocal_condition(matrix) * LARGEST_CONDITION < 1.0
+from bayesreg.computing.square_roots import is_ill_conditioned, square_root, triangle
 
 
 def rows(kind):

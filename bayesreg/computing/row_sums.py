@@ -189,12 +189,13 @@ def check_squares(squares: np.ndarray, rows: np.ndarray, names: tuple[str, ...])
     Raises:
         ValueError: One is too large; or so small that it has lost digits.
     """
+    if ((squares >= SMALLEST_SQUARE) & (squares < np.inf)).all():
+        return
     wrong = ~np.isfinite(squares)
     if wrong.any():
         name = names[int(np.argmax(wrong))]
         raise ValueError(f"column {name!r} is too large: its sum of squares overflows float64; rescale it")
-    short = squares < SMALLEST_SQUARE
-    wrong = short & rows.any(axis=0) if short.any() else short
+    wrong = (squares < SMALLEST_SQUARE) & rows.any(axis=0)
     if wrong.any():
         name = names[int(np.argmax(wrong))]
         raise ValueError(f"column {name!r} varies too little: its sum of squares underflows float64; rescale it")

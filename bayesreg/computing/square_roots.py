@@ -47,6 +47,18 @@ def square_root(second_moments: np.ndarray) -> np.ndarray:
     return upper * scales
 
 
+def is_ill_conditioned(second_moments: np.ndarray) -> bool:
+    """Tell whether S, scaled to unit diagonal, is singular or has a condition number above `LARGEST_CONDITION`.
+
+    Args:
+        second_moments: Symmetric array `(m, m)`; rows of zeros (constant columns) do not count.
+
+    Returns:
+        True or False.
+    """
+    return reciprocal_condition(second_moments) * LARGEST_CONDITION < 1.0
+
+
 def reciprocal_condition(second_moments: np.ndarray) -> float:
     """Return 1 / (|S| |S^-1|), in the 1-norm, of S scaled to unit diagonal, as LAPACK estimates it; 0 if singular.
 

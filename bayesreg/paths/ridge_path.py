@@ -197,7 +197,7 @@ def fit_ridge(design: CentredDesign, lambdas: np.ndarray) -> RidgeFits:
     else:
         weights = (values * projections / divisors) @ spectrum.basis.T
         gaps = _excess(design, weights, lambdas) / null
-    coarse = np.flatnonzero(~(gaps <= _FAR_BELOW))
+    coarse = (~(gaps <= _FAR_BELOW)).nonzero()[0]
     if coarse.size:
         gaps[coarse] = _excess(design, weights[coarse], lambdas[coarse], divisors[coarse]) / null
     return RidgeFits(spectrum, lambdas, divisors, kept, weights, misfits, mean_squares, gaps)
