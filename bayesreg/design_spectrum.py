@@ -95,9 +95,9 @@ class DesignSpectrum:
         products, cross, square = moments.Sxx, moments.Sxy, moments.Syy
         if relative_scales is not None:
             products, cross = relative_scales[:, None] * products * relative_scales, relative_scales * cross
-        d, degrees = moments.num_features, moments.num_rows - moments.centred
+        d = moments.num_features
         squares = products.diagonal()
-        if degrees <= d or not squares.min() * WELL_CONDITIONED**2 > squares.max():
+        if not squares.min() * WELL_CONDITIONED**2 > squares.max():
             return None
         if (
             d >= _MANY

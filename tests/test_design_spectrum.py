@@ -53,7 +53,7 @@ def test_both_ways_give_the_same(offset, about_origin, scaled, loc):
     assert np.abs(found.basis - expected.basis).max() < 1e-10  # of the same signs
     assert found.projections == pytest.approx(expected.projections, abs=1e-11 * np.abs(expected.projections).max())
     assert found.residual == pytest.approx(expected.residual, rel=1e-10)
-    assert found.rounding == pytest.approx(expected.rounding, rel=1e-10)
+    assert found.rounding == pytest.approx(expected.rounding, rel=1e-10, abs=0.0)
     assert (found.lost_residual, found.num_rows, found.num_features) == (0.0, 80, 6)
     assert found.rank == 6 and found.degrees_of_freedom == expected.degrees_of_freedom == 80 - (not about_origin)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from scipy.linalg import lapack
 
+from bayesreg.computing.arrays import read_only
 from bayesreg.computing.products import gram_of, product_of
 
 # Singular values within this ratio: products in which it is squared keep nearly all digits.
@@ -84,8 +87,9 @@ def _in_range(products: np.ndarray) -> bool:
     return _LEAST_PRODUCT < products.trace() < np.inf
 
 
+@functools.lru_cache(maxsize=1)  # paths over the same columns follow each other
 def _towards(num_features: int) -> np.ndarray:
-    return np.cos(np.arange(1.0, num_features + 1))
+    return read_only(np.cos(np.arange(1.0, num_features + 1)))
 
 
 def _signs(coordinates: np.ndarray) -> np.ndarray:
