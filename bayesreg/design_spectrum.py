@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -24,10 +25,12 @@ _CLEAR_RESIDUAL = 1e-3
 # had, is some 2 to 30 times the one that counts.
 _MANY, _LIKELY = 150, 2.5
 
+Numbers = TypeVar("Numbers")  # arrays, or tensors
+
 
 @dataclass(frozen=True, eq=False)
-class DesignSpectrum:
-    """The design and the target seen in the eigenbasis of the prior's coordinates; float64 arrays.
+class Spectrum(Generic[Numbers]):
+    """The design and the target seen in the eigenbasis of the prior's coordinates, in float64.
 
     Attributes:
         singular_values: S `(r,)`, descending, of Xc D.
@@ -38,20 +41,18 @@ class DesignSpectrum:
         lost_residual: The squared length of a residual that rounding may hide and rows would tell; 0 where none is.
         num_rows: n.
         num_features: d.
-        has_intercept: Whether an intercept was profiled out.
-        left: U `(k, r)`, in the rows of the root that was decomposed; None where none was.
+        has_intercept: Whether an intercept was profiled out, which is to integrate it out.
     """
 
-    singular_values: np.ndarray
-    basis: np.ndarray
-    projections: np.ndarray
+    singular_values: Numbers
+    basis: Numbers
+    projections: Numbers
     residual: float
     rounding: float
     lost_residual: float
     num_rows: int
     num_features: int
     has_intercept: bool
-    left: np.ndarray | None = None
 
     @property
     def rank(self) -> int:
@@ -62,6 +63,17 @@ class DesignSpectrum:
     def degrees_of_freedom(self) -> int:
         """Nu: n - 1 with an intercept, n without."""
         return self.num_rows - (1 if self.has_intercept else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class DesignSpectrum(Spectrum[np.ndarray]):
+    """The decomposition, as arrays.
+
+    Attributes:
+        left: U `(k, r)`, in the rows of the root that was decomposed; None where none was.
+    """
+
+    left: np.ndarray | None = None
 
     @classmethod
     @one_thread()
@@ -99,10 +111,8 @@ class DesignSpectrum:
         squares = products.diagonal()
         if not squares.min() * WELL_CONDITIONED**2 > squares.max():
             return None
-        if (
-            d >= _MANY
-            and reciprocal_condition(products) * _LIKELY * WELL_CONDITIONED**2 < squares.max() / squares.min()
-        ):
+        graded = squares.max() / squares.min()
+        if d >= _MANY and reciprocal_condition(products) * _LIKELY * WELL_CONDITIONED**2 < graded:
             return None
         found = decomposition_of_products(products)
         if found is None:

@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import scipy.optimize
 import torch
 
-from bayesreg.design_spectrum import DesignSpectrum
+from bayesreg.design_spectrum import DesignSpectrum, Numbers, Spectrum
 from bayesreg.moments import Moments
 from bayesreg.redundant_columns import columns_at_fault
 
@@ -32,36 +31,16 @@ from bayesreg.redundant_columns import columns_at_fault
 _RATIO_REACH = 12.0
 _NUMBERS_AT_ONCE = 2_000_000
 
-Numbers = TypeVar("Numbers", torch.Tensor, np.ndarray)
-
 
 @dataclass(frozen=True, eq=False)
-class EvidenceSpectrum:
-    """The design and the target seen in the eigenbasis of the prior's coordinates; float64 tensors on one device.
+class EvidenceSpectrum(Spectrum[torch.Tensor]):
+    """The decomposition of a design, as tensors on one device, and the evidence as a function of the scales.
 
     Attributes:
-        singular_values: S ``(r,)``, of Xc D.
-        basis: V ``(d, r)``.
-        projections: c ``(r,)``.
-        residual: e, the squared length of the target outside the span; 0 where it is not above the rounding.
-        rounding: The squared length that rounding alone can give the projections.
-        lost_residual: The squared length of a residual that rounding may hide and rows would tell; 0 where none is.
-        num_rows: n.
-        num_features: d.
-        has_intercept: Whether the intercept was integrated out.
         prior_loc: m ``(d,)``.
         relative_scales: D ``(d,)``.
     """
 
-    singular_values: torch.Tensor
-    basis: torch.Tensor
-    projections: torch.Tensor
-    residual: float
-    rounding: float
-    lost_residual: float
-    num_rows: int
-    num_features: int
-    has_intercept: bool
     prior_loc: torch.Tensor
     relative_scales: torch.Tensor
 
@@ -145,16 +124,6 @@ class EvidenceSpectrum:
                 "proper posterior and no unique mode: give the weights a GaussianPrior or a LaplacePrior, or leave out "
                 f"the redundant columns{found and ': ' + found}"
             )
-
-    @property
-    def rank(self) -> int:
-        """The number r of directions that the data see."""
-        return self.singular_values.shape[0]
-
-    @property
-    def degrees_of_freedom(self) -> int:
-        """Nu: n - 1 with an intercept, n without."""
-        return self.num_rows - (1 if self.has_intercept else 0)
 
     def log_evidence(self, noise_scale: torch.Tensor, prior_scale: torch.Tensor | None) -> torch.Tensor:
         """Return log p(y | s, t) elementwise.
@@ -315,7 +284,7 @@ class EvidenceSpectrum:
 
 
 def log_evidence_of_sums(
-    spectrum: EvidenceSpectrum | DesignSpectrum,
+    spectrum: Spectrum[Numbers],
     volume: Numbers,
     squared_error: Numbers,
     log_noise: Numbers | float,
