@@ -103,13 +103,14 @@ class DesignSpectrum(Spectrum[np.ndarray]):
     def _of_products(
         cls, moments: Moments, relative_scales: np.ndarray | None, prior_loc: np.ndarray | None
     ) -> DesignSpectrum | None:
-        """Decompose D Xc'Xc D, where that loses no digits; else return None."""
+        """Decompose D Xc'Xc D, where that loses three digits at most; else return None."""
         products, cross, square = moments.Sxx, moments.Sxy, moments.Syy
         if relative_scales is not None:
-            products, cross = relative_scales[:, None] * products * relative_scales, relative_scales * cross
+            with np.errstate(over="ignore"):  # then they are not well conditioned
+                products, cross = relative_scales[:, None] * products * relative_scales, relative_scales * cross
         d = moments.num_features
         squares = products.diagonal()
-        if not squares.min() * WELL_CONDITIONED**2 > squares.max():
+        if not squares.min() > squares.max() / WELL_CONDITIONED**2:
             return None
         graded = squares.max() / squares.min()
         if d >= _MANY and reciprocal_condition(products) * _LIKELY * WELL_CONDITIONED**2 < graded:

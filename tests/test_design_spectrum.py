@@ -1,4 +1,4 @@
-"""One decomposition of a design, by its second moments where they lose nothing and by a root of them elsewhere."""
+"""One decomposition of a design, by its second moments where they lose little and by a root of them elsewhere."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_many_columns_are_not_decomposed_in_vain(shortest, decomposed, monkeypat
     assert DesignSpectrum.of(moments).rank == 160
 
 
-@pytest.mark.parametrize("size", [1e-130, 1.0, 1e140])
+@pytest.mark.parametrize("size", [1e-130, 1.0, 1e153])
 @pytest.mark.parametrize("spread", [1.0, 0.99 * WELL_CONDITIONED, 1.01 * WELL_CONDITIONED])
 def test_products_tell_a_decomposition_where_it_is_well_conditioned(spread, size):
     random = np.random.default_rng(2)
@@ -127,3 +127,13 @@ def test_products_beyond_float64_tell_nothing(size):
     with np.errstate(over="ignore"):
         assert decomposition_of_products(np.eye(3) * size * size) is None
     assert decomposition_of_products(np.zeros((2, 2))) is None
+
+
+@pytest.mark.parametrize("size", [1e152, 5e153])
+def test_numbers_near_the_end_of_the_range(size):
+    data, plain = rows(), DesignSpectrum.of(br.Moments.from_data(rows()))
+    large = DesignSpectrum.of(br.Moments.from_data(br.RegressionData(data.features * size, data.target)))
+    assert large.singular_values == pytest.approx(plain.singular_values * size, rel=1e-12)
+    assert large.projections == pytest.approx(plain.projections, rel=1e-10)
+    scaled = DesignSpectrum.of(br.Moments.from_data(data), np.full(6, size))
+    assert scaled.singular_values == pytest.approx(plain.singular_values * size, rel=1e-12)

@@ -25,6 +25,16 @@ def test_few_rows_are_centred_to_their_last_digits(offset):
     assert design.deviations == pytest.approx(np.delete(exact, 9, axis=1).astype(float).std(axis=0), rel=1e-7)
 
 
+@pytest.mark.parametrize("constant", [5.543210152831155e-201, 0.0, 0.1, 0.7e308, -0.7e308])
+def test_constants_of_any_size_are_zeros(constant):
+    random = np.random.default_rng(2)
+    features, target = random.standard_normal((5, 9)), random.standard_normal(5)
+    features, target = features - features.mean(axis=0), target - target.mean()  # near the origin, but for one column
+    features[:, 4] = constant
+    design = centred_design(br.RegressionData(features, target))
+    assert not design.root[:, 4].any() and design.feature_means[4] == constant
+
+
 def test_without_an_intercept_rows_are_as_they_are():
     random = np.random.default_rng(1)
     features, target = random.standard_normal((3, 5)) + 2.0, random.standard_normal(3)

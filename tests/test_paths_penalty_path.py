@@ -399,6 +399,11 @@ def test_the_default_lambdas_and_the_signs_of_the_directions(diabetes):
         assert (np.cos(np.arange(1.0, data.num_features + 1)) @ basis >= 0.0).all()
 
 
+def test_default_lambdas_where_weights_are_beyond_their_squares(diabetes):
+    data = br.RegressionData(diabetes.features * 1e-60, diabetes.target * 1e100)
+    assert (br.path(data, "l2", noise_scale=1e100).lambdas > 0.0).all()
+
+
 @pytest.mark.parametrize("kind", ["l2", "l1"])
 def test_the_number_of_threads_changes_no_digit(kind):
     random = np.random.default_rng(5)

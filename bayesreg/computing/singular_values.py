@@ -55,7 +55,7 @@ def singular_value_decomposition(
 
 
 def decomposition_of_products(products: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Decompose A by its columns' products, where that loses no digits.
+    """Decompose A by its columns' products, where that loses three digits at most.
 
     Args:
         products: A'A `(d, d)`.
@@ -80,7 +80,7 @@ def _eigenvectors(products: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarr
         return None
     squares, vectors = np.linalg.eigh(products)
     squares, vectors = squares[: -rank - 1 : -1], vectors[:, : -rank - 1 : -1]
-    return (np.sqrt(squares), vectors) if squares[-1] * WELL_CONDITIONED**2 > squares[0] else None
+    return (np.sqrt(squares), vectors) if squares[-1] > squares[0] / WELL_CONDITIONED**2 else None
 
 
 def _in_range(products: np.ndarray) -> bool:
@@ -97,7 +97,7 @@ def _signs(coordinates: np.ndarray) -> np.ndarray:
 
 
 def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return U, S descending and V from the eigenvectors of A A', where that loses no digits; else None.
+    """Return U, S descending and V from the eigenvectors of A A', where that is nearly as good; else None.
 
     U is orthonormal to rounding: a column of A is U times its coordinates to an accuracy of its own length, and so V' =
     U'A / S is orthonormal up to eps times the square of the largest ratio of two singular values. The largest `rank` of

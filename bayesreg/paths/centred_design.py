@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesreg.computing.products import gram_of
-from bayesreg.computing.row_sums import check_squares
+from bayesreg.computing.row_sums import SMALLEST_SQUARE, check_squares
 from bayesreg.data import RegressionData
 from bayesreg.design_spectrum import DesignSpectrum
 from bayesreg.moments import Moments, as_moments
@@ -86,13 +86,14 @@ class CentredRows(CentredDesign):
             if intercept:
                 means[:-1], means[-1] = ones @ data.features, ones @ data.target  # half the time of a mean
                 means /= data.num_rows
-            rows = _less(data, means)
-            squares = np.einsum("ij,ij->j", rows, rows)
-            if intercept and not (data.num_rows * np.square(means) <= squares).all():
+            rows = np.empty((self.num_rows, self.num_features + 1))
+            squares = _centre(data, means, rows)
+            near = (data.num_rows * np.square(means) <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)
+            if intercept and not near.all():
                 # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave
                 # rounding.
                 pivot = np.append(data.features[0], data.target[0])
-                rows = _less(data, pivot)
+                _centre(data, pivot, rows)
                 offsets = ones @ rows / data.num_rows
                 rows -= offsets
                 means, squares = pivot + offsets, np.einsum("ij,ij->j", rows, rows)
@@ -143,12 +144,11 @@ class CentredRows(CentredDesign):
         return DesignSpectrum.of_root(self._rows, self.num_rows, self.has_intercept, True, prior_loc=prior_loc)
 
 
-def _less(data: RegressionData, origin: np.ndarray) -> np.ndarray:
-    """Return new rows [x, y], less an origin, `(n, d + 1)`."""
-    rows = np.empty((data.num_rows, len(origin)))
+def _centre(data: RegressionData, origin: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Write the rows [x, y], less an origin, into `(n, d + 1)`; return the columns' sums of squares."""
     np.subtract(data.features, origin[:-1], out=rows[:, :-1])
     np.subtract(data.target, origin[-1], out=rows[:, -1])
-    return rows
+    return np.einsum("ij,ij->j", rows, rows)
 
 
 def centred_design(data: RegressionData | Moments, intercept: bool = True) -> CentredDesign:

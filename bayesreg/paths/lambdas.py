@@ -39,7 +39,8 @@ def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.nda
     if free <= 0:  # the rows are fitted exactly: how small a strength the noise calls for is left open by them
         last /= _BEYOND_SPECTRUM
     if free > 0 and spectrum.residual > 0.0:  # the prior that the least-squares fit would suggest: s^2 / (n t^2)
-        coordinates = np.square(spectrum.projections / spectrum.singular_values)
+        with np.errstate(over="ignore"):  # large weights suggest no small strength
+            coordinates = np.square(spectrum.projections / spectrum.singular_values)
         suggested = spectrum.residual / free / (design.num_rows * float(coordinates.mean()) or np.inf)
         last = min(last, suggested / _BEYOND_SPECTRUM) or last
     return np.geomspace(_BEYOND_SPECTRUM * squares.max(), last, _NUM_LAMBDAS)
