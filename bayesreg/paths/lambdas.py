@@ -40,8 +40,8 @@ def default_lambdas(design: CentredDesign, kind: str, l1_ratio: float) -> np.nda
         last /= _BEYOND_SPECTRUM
     if free > 0 and spectrum.residual > 0.0:  # the prior that the least-squares fit would suggest: s^2 / (n t^2)
         with np.errstate(over="ignore"):  # large weights suggest no small strength
-            coordinates = np.square(spectrum.projections / spectrum.singular_values)
-        suggested = spectrum.residual / free / (design.num_rows * float(coordinates.mean()) or np.inf)
+            mean_square = float(np.square(spectrum.projections / spectrum.singular_values).mean())
+        suggested = spectrum.residual / free / (design.num_rows * mean_square or np.inf)
         last = min(last, suggested / _BEYOND_SPECTRUM) or last
     return np.geomspace(_BEYOND_SPECTRUM * squares.max(), last, _NUM_LAMBDAS)
 
