@@ -71,9 +71,11 @@ class DesignSpectrum(Spectrum[np.ndarray]):
 
     Attributes:
         left: U `(k, r)`, in the rows of the root that was decomposed; None where none was.
+        row_products: Xc D D Xc' `(k, k)`, where these few rows and well conditioned columns were decomposed by it.
     """
 
     left: np.ndarray | None = None
+    row_products: np.ndarray | None = None
 
     @classmethod
     @one_thread()
@@ -163,7 +165,7 @@ class DesignSpectrum(Spectrum[np.ndarray]):
         degrees = num_rows - (1 if centred else 0)
         share = _share_of_rounding(num_features, from_rows)
         smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
-        left, values, basis = singular_value_decomposition(design, degrees, smallest)
+        left, values, basis, row_products = singular_value_decomposition(design, degrees, smallest)
         projections = left.T @ observed
         outside = observed - left @ projections
         # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
@@ -180,7 +182,7 @@ class DesignSpectrum(Spectrum[np.ndarray]):
         rounding = float(share * size) ** 2
         return cls(
             values, basis, projections, residual, rounding, smallest if blind else 0.0, num_rows, num_features, centred,
-            left,
+            left, row_products,
         )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_many_columns_are_decomposed_as_well(name, monkeypatch):
         return np.linalg.svd(matrix, False)
 
     monkeypatch.setattr(module, "_divide_and_conquer", divide_and_conquer)
-    left, values, basis = singular_value_decomposition(matrix, rank, 1e-13)
+    left, values, basis, _ = singular_value_decomposition(matrix, rank, 1e-13)
     if name not in ("most of them short", "evenly down to 1e-9"):
         assert sum(decomposed) <= rank  # at most half of them twice, where columns are of other lengths
     assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
@@ -89,7 +89,7 @@ def test_many_columns_of_a_short_rank():
     random = np.random.default_rng(4)
     matrix = random.standard_normal((300, 150))
     copies = np.c_[matrix, matrix]
-    left, values, basis = singular_value_decomposition(copies, 300, 1e-13)
+    left, values, basis, _ = singular_value_decomposition(copies, 300, 1e-13)
     assert values == pytest.approx(np.sqrt(2.0) * np.linalg.svd(matrix, compute_uv=False), rel=1e-12)
     assert np.abs(left * values @ basis.T - copies).max() < 1e-12
 
@@ -97,7 +97,7 @@ def test_many_columns_of_a_short_rank():
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_matrix_with_orthonormal_vectors(name):
     matrix, rank = CASES[name]
-    left, values, basis = singular_value_decomposition(matrix, min(matrix.shape), 1e-13)
+    left, values, basis, _ = singular_value_decomposition(matrix, min(matrix.shape), 1e-13)
     assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
     # V' = U'A / S has rounding of A over S in the worst case, where the products' eigenvectors are taken.
     far = 100 * EPS * max(module.WELL_CONDITIONED**2, 1.0)
@@ -126,14 +126,14 @@ def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
 @pytest.mark.parametrize("size", [1e-170, 1e-155, 1e150])
 def test_numbers_of_any_size(size):
     for matrix, rank in CASES["few rows"], (MANY["of other lengths"], 160):
-        left, values, basis = singular_value_decomposition(matrix * size, rank, 1e-13)
+        left, values, basis, _ = singular_value_decomposition(matrix * size, rank, 1e-13)
         assert np.abs((left * (values / size)) @ basis.T - matrix).max() < 1e-13
         assert np.abs(left.T @ left - np.eye(rank)).max() < 1e-12 > np.abs(basis.T @ basis - np.eye(rank)).max()
 
 
 def test_nothing_at_all():
     for shape in ((0, 3), (3, 8), (8, 3)):
-        left, values, basis = singular_value_decomposition(np.zeros(shape), min(shape), 1e-13)
+        left, values, basis, _ = singular_value_decomposition(np.zeros(shape), min(shape), 1e-13)
         assert (left.shape, values.shape, basis.shape) == ((shape[0], 0), (0,), (shape[1], 0))
 
 

@@ -117,7 +117,7 @@ def test_products_tell_a_decomposition_where_it_is_well_conditioned(spread, size
     found = decomposition_of_products(matrix.T @ matrix)
     assert (found is None) == (spread > WELL_CONDITIONED)
     if found is not None and spread > 1.0:  # vectors of one value are anyone's choice
-        _, values, basis = singular_value_decomposition(matrix, 9, 1e-13)
+        _, values, basis, _ = singular_value_decomposition(matrix, 9, 1e-13)
         far = 20 * EPS * spread**2
         assert found[0] == pytest.approx(values, rel=far) and np.abs(found[1] - basis).max() < 100 * far
 

@@ -1,6 +1,8 @@
 """The certificates of ridge: true of weights that are wrong, and sharp without a second look where they are right."""
 
+import operator
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -24,7 +26,17 @@ def many_rows():
     return br.RegressionData(random.standard_normal((60, 12)), 1e-3 * random.standard_normal(60))
 
 
-DESIGNS = {"few rows": few_rows(), "few rows, twice": few_rows(copies=2), "many rows": many_rows()}
+def nearly_as_many_rows():
+    random = np.random.default_rng(5)
+    return br.RegressionData(random.standard_normal((12, 20)), random.standard_normal(12))
+
+
+DESIGNS = {
+    "few rows": few_rows(),
+    "few rows, twice": few_rows(copies=2),
+    "nearly as many rows": nearly_as_many_rows(),
+    "many rows": many_rows(),
+}
 
 
 @pytest.mark.parametrize("intercept", [True, False])
@@ -52,6 +64,35 @@ def test_a_first_bound_is_above_what_the_objective_lies_above_its_minimum(name, 
             assert 1e-16 < excess <= gap * (1.0 + 1e-6)
         else:
             assert gap < 1e-24 and excess < 1e-20
+
+
+def exact_excess(features, target, weights, strength):
+    """(J(w) - min J) / J(0): the gradient in fractions, so that nothing of it is rounding."""
+    columns = [[Fraction(value) for value in column] for column in features.T.tolist()]
+    weights, n = [Fraction(value) for value in weights.tolist()], len(target)
+    left = [Fraction(value) for value in target.tolist()]
+    for column, weight in zip(columns, weights, strict=True):
+        left = [value - weight * own for value, own in zip(left, column, strict=True)]
+    strength = Fraction(strength)
+    gradient = np.array(
+        [
+            float(strength * weight - sum(map(operator.mul, column, left)) / n)
+            for column, weight in zip(columns, weights, strict=True)
+        ]
+    )
+    hessian = features.T @ features / n + float(strength) * np.eye(len(columns))
+    return gradient @ np.linalg.solve(hessian, gradient) / (target @ target / n)
+
+
+def test_a_bound_through_the_rows_products_holds_for_weights_that_are_right_but_for_rounding():
+    data = DESIGNS["few rows"]
+    design = centred_design(data, intercept=False)
+    fits = ridge_path.fit_ridge(design, strengths := np.geomspace(1e8, 1e-4, 9))
+    assert design.spectrum.row_products is not None
+    excess = [
+        exact_excess(data.features, data.target, *fit) for fit in zip(fits.weights, strengths.tolist(), strict=True)
+    ]
+    assert (np.array(excess) <= fits.gaps).all() and max(excess) > 0.0 and fits.gaps.max() < 1e-24
 
 
 def test_a_second_look_is_taken_only_where_the_first_bound_is_no_use(monkeypatch):

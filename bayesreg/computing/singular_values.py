@@ -27,7 +27,7 @@ _MANY = 150
 
 def singular_value_decomposition(
     design: np.ndarray, largest_rank: int, smallest: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Decompose a matrix of a numerical rank r, each column to an accuracy of its own length.
 
     The rank is judged on columns of unit length, a short column being no sign of a short rank: by the singular values
@@ -40,7 +40,7 @@ def singular_value_decomposition(
         smallest: The share of the largest singular value from which on one counts.
 
     Returns:
-        U `(k, r)`, S `(r,)` descending and V `(d, r)`.
+        U `(k, r)`, S `(r,)` descending and V `(d, r)`; and A A' `(k, k)` where these were made from it, else None.
 
     Raises:
         LinAlgError: An iteration did not converge.
@@ -51,7 +51,7 @@ def singular_value_decomposition(
     left, values, basis = _of_unit_columns(design, largest_rank, smallest)
     signs = _signs(_towards(len(basis)) @ basis)
     basis *= signs
-    return left * signs, values, basis
+    return left * signs, values, basis, None
 
 
 def decomposition_of_products(products: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -71,7 +71,8 @@ def decomposition_of_products(products: np.ndarray) -> tuple[np.ndarray, np.ndar
     if found is None:
         return None
     values, basis = found
-    return values, basis * _signs(_towards(len(basis)) @ basis)
+    basis *= _signs(_towards(len(basis)) @ basis)
+    return values, basis
 
 
 def _eigenvectors(products: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -79,7 +80,7 @@ def _eigenvectors(products: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarr
     if not _in_range(products):
         return None
     squares, vectors = np.linalg.eigh(products)
-    squares, vectors = squares[: -rank - 1 : -1], vectors[:, : -rank - 1 : -1]
+    squares, vectors = squares[: -rank - 1 : -1], vectors[:, : -rank - 1 : -1].copy()  # backwards, no BLAS takes them
     return (np.sqrt(squares), vectors) if squares[-1] > squares[0] / WELL_CONDITIONED**2 else None
 
 
@@ -96,8 +97,8 @@ def _signs(coordinates: np.ndarray) -> np.ndarray:
     return np.where(coordinates < 0.0, -1.0, 1.0)
 
 
-def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return U, S descending and V from the eigenvectors of A A', where that is nearly as good; else None.
+def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return U, S descending and V from the eigenvectors of A A', and this, where that is nearly as good; else None.
 
     U is orthonormal to rounding: a column of A is U times its coordinates to an accuracy of its own length, and so V' =
     U'A / S is orthonormal up to eps times the square of the largest ratio of two singular values. The largest `rank` of
@@ -107,12 +108,13 @@ def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray,
     rank = min(rank, rows)
     if not rank or _FEW_ROWS * rows > columns:
         return None
-    found = _eigenvectors(gram_of(matrix.T), rank)
+    products = gram_of(matrix.T)
+    found = _eigenvectors(products, rank)
     if found is None:
         return None
     values, left = found
-    left = left * _signs((matrix @ _towards(columns)) @ left)
-    return left, values, product_of((left / values).T, matrix).T
+    left *= _signs((matrix @ _towards(columns)) @ left)
+    return left, values, product_of((left / values).T, matrix).T, products
 
 
 def _directions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -30,6 +30,7 @@ from bayesreg.paths.centred_design import CentredDesign
 
 # Rows of the leave-one-out errors that are worked on at once, times strengths.
 _NUMBERS_AT_ONCE = 2**18
+_UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
 # A bound of the gap that is below this needs not be sharper.
 _FAR_BELOW = 1e-16
 
@@ -208,25 +209,32 @@ def _through_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return w = Xc'a, a = (Xc Xc' + n lambda I)^-1 yc within the span, and a bound of twice J's excess: (m, d), (m,).
 
-    At the dual point n lambda a + o, o what of yc lies outside the span, the duality gap is, exactly,
+    At the dual point n lambda a + o, o what of yc lies outside the span, the duality gap is, exactly and whatever w, a
+    and o are,
 
-        |yc - Xc w - n lambda a - o|^2 / (2 n) + |Xc'o / n|^2 / (2 lambda),
+        |yc - Xc w - n lambda a - o|^2 / (2 n) + |Xc'o / n + lambda (Xc'a - w)|^2 / (2 lambda).
 
-    and holds whatever a and o are.
+    Where the products Xc Xc' are at hand, Xc w is taken for Xc Xc'a, and w - Xc'a for as long as rounding can make it.
     """
-    features, target, left = root[:, :-1], root[:, -1], spectrum.left
+    features, target, left, products = root[:, :-1], root[:, -1], spectrum.left, spectrum.row_products
     coefficients = coordinates @ left.T
     weights = coefficients @ features
-    misfit = target - weights @ features.T
+    misfit = target - (weights @ features.T if products is None else coefficients @ products)
     misfit -= ridge * coefficients
-    if spectrum.residual == 0.0:
-        return weights, np.einsum("ij,ij->i", misfit, misfit) / spectrum.num_rows
-    outside = target - left @ (left.T @ target)
-    misfit -= outside
-    correlation = outside @ features
-    with np.errstate(divide="ignore", invalid="ignore"):  # no bound at 0
-        bounds = np.einsum("ij,ij->i", misfit, misfit) + correlation @ correlation / ridge[:, 0]
-    return weights, bounds / spectrum.num_rows
+    ridge = ridge[:, 0]
+    if products is not None:  # of all the rank there can be: o = 0
+        sizes = math.sqrt(products.trace()) * coefficients  # before they are squared: they may be long
+        rounding = len(root) * _UNIT_ROUNDOFF * np.sqrt(np.einsum("ij,ij->i", sizes, sizes))
+        along = np.sqrt(np.einsum("ij,ij->i", misfit, misfit)) + spectrum.singular_values[0] * rounding
+        return weights, (np.square(along) + np.square(np.sqrt(ridge) * rounding)) / spectrum.num_rows
+    bounds = 0.0
+    if spectrum.residual:
+        outside = target - left @ (left.T @ target)
+        misfit -= outside
+        correlation = outside @ features
+        with np.errstate(divide="ignore", invalid="ignore"):  # no bound at 0
+            bounds = correlation @ correlation / ridge
+    return weights, (np.einsum("ij,ij->i", misfit, misfit) + bounds) / spectrum.num_rows
 
 
 def _excess(
