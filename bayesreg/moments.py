@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesreg.computing.arrays import as_float64, read_only
+from bayesreg.computing.products import sparse_product_of
 from bayesreg.computing.row_sums import RowSums, factor_of_rows, sum_up
 from bayesreg.computing.square_roots import is_ill_conditioned, square_root, triangle
 from bayesreg.computing.threads import one_thread
@@ -327,7 +328,7 @@ class Moments:
             left = self.factor[:, -1] - weights @ self.factor[:, :-1].T
             rss, cross = np.square(left).sum(axis=-1), left @ self.factor[:, :-1]
         else:
-            cross = self.scatter[:-1, -1] - weights @ self.scatter[:-1, :-1]
+            cross = self.scatter[:-1, -1] - sparse_product_of(weights, self.scatter[:-1, :-1])
             rss = self.scatter[-1, -1] - np.einsum("...j,...j->...", weights, self.scatter[:-1, -1] + cross)
             rss = np.maximum(rss, 0.0)
         if not self.centred:

@@ -1,18 +1,21 @@
 """Products of large matrices on the threads that `in_parallel` has, whose digits do not depend on how many these are.
 
-Panels are made side by side, each on one thread; where they begin depends on the shapes alone.
+Tiles are made side by side, each on one thread; where they begin depends on the shapes alone.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 from bayesreg.computing.threads import even_slices, in_parallel
 
-# From this width on, it is panels of the second moments that are made side by side.
-WIDE, _PANELS = 400, 6
+# From this width on, it is tiles of the second moments that are made side by side, of so many columns at least: in
+# narrow ones a product is slower.
+WIDE, _TILE = 400, 500
+_PANELS = 6
 # Products of fewer operations are done before a thread has begun.
 _WORTH_THREADS = 1e8
 
@@ -30,6 +33,15 @@ def product_of(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return product
 
 
+def sparse_product_of(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return AB `(..., m)`, of A `(..., k)`, many columns of which may be 0 altogether, and B `(k, m)`."""
+    if left.ndim == 2:
+        used = np.flatnonzero(left.any(axis=0))
+        if 2 * used.size < left.shape[1]:
+            return left[:, used] @ right[used]
+    return left @ right
+
+
 def gram_of(rows: np.ndarray) -> np.ndarray:
     """Return rows'rows `(m, m)`, of rows `(n, m)`."""
     gram = np.empty((rows.shape[1], rows.shape[1]))
@@ -43,13 +55,14 @@ def fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:
     if width < WIDE:
         np.matmul(rows.T, rows, out=gram)
         return
-    ends = [round(width * (panel / _PANELS) ** 0.5) for panel in range(_PANELS + 1)]  # of about the same work
+    # An even number: two threads have the same work then.
+    tiles = even_slices(width, 2 * max(1, width // (2 * _TILE)))
 
-    def make(panel: slice, _: Callable[[], None]) -> None:
-        columns = rows[:, panel]
-        gram[panel, panel] = columns.T @ columns
-        np.matmul(rows[:, : panel.start].T, columns, out=gram[: panel.start, panel])
-        gram[panel, : panel.start] = gram[: panel.start, panel].T
+    def make(pair: tuple[slice, slice], _: Callable[[], None]) -> None:
+        first, second = pair
+        np.matmul(rows[:, first].T, rows[:, second], out=gram[first, second])
+        if first != second:
+            gram[second, first] = gram[first, second].T
 
-    panels = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-    in_parallel(make, panels, worth_while=len(rows) * width**2 > _WORTH_THREADS)
+    pairs = sorted(itertools.combinations_with_replacement(tiles, 2), key=lambda pair: pair[0] == pair[1])
+    in_parallel(make, pairs, worth_while=len(rows) * width**2 > _WORTH_THREADS)

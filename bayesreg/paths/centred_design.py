@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesreg.computing.products import gram_of
+from bayesreg.computing.products import gram_of, sparse_product_of
 from bayesreg.computing.row_sums import SMALLEST_SQUARE, check_squares
 from bayesreg.data import RegressionData
 from bayesreg.design_spectrum import DesignSpectrum
@@ -123,13 +123,7 @@ class CentredRows(CentredDesign):
 
     def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return |yc - Xc w|^2 / n `(m,)` and Xc'(yc - Xc w) / n `(m, d)` of weights `(m, d)`."""
-        used = np.flatnonzero(weights.any(axis=0))
-        columns, weights = (
-            (self._rows[:, used], weights[:, used])
-            if 2 * used.size < self.num_features
-            else (self._rows[:, :-1], weights)
-        )
-        left = self._rows[:, -1] - weights @ columns.T
+        left = self._rows[:, -1] - sparse_product_of(weights, self._rows[:, :-1].T)
         squares = np.einsum("ij,ij->i", left, left) / self.num_rows
         left /= self.num_rows
         return squares, left @ self._rows[:, :-1]
