@@ -12,8 +12,8 @@ import numpy as np
 
 from bayesreg.computing.threads import even_slices, in_parallel
 
-# From this width on, it is tiles of the second moments that are made side by side, of so many columns at least: in
-# narrow ones a product is slower.
+# From this width on, second moments are made in tiles side by side: two a side, or more where they keep so many
+# columns (a product of narrow ones is slower).
 WIDE, _TILE = 400, 500
 _PANELS = 6
 # Products of fewer operations are done before a thread has begun.
@@ -52,7 +52,7 @@ def gram_of(rows: np.ndarray) -> np.ndarray:
 def fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:
     """Write rows'rows `(m, m)`, of rows `(n, m)`, into an array."""
     width = rows.shape[1]
-    if width < WIDE:
+    if width < WIDE or len(rows) * width**2 <= _WORTH_THREADS:
         np.matmul(rows.T, rows, out=gram)
         return
     # An even number: two threads have the same work then.
@@ -65,4 +65,4 @@ def fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:
             gram[second, first] = gram[first, second].T
 
     pairs = sorted(itertools.combinations_with_replacement(tiles, 2), key=lambda pair: pair[0] == pair[1])
-    in_parallel(make, pairs, worth_while=len(rows) * width**2 > _WORTH_THREADS)
+    in_parallel(make, pairs)
