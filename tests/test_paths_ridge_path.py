@@ -95,6 +95,14 @@ def test_a_bound_through_the_rows_products_holds_for_weights_that_are_right_but_
     assert (np.array(excess) <= fits.gaps).all() and max(excess) > 0.0 and fits.gaps.max() < 1e-24
 
 
+@pytest.mark.parametrize("strength", [0.0, 1e-200])
+def test_a_target_far_longer_than_the_columns_has_its_certificate(strength):
+    data = DESIGNS["few rows"]
+    small = br.RegressionData(data.features * 1e-80, data.target * 1e80)
+    with np.errstate(all="raise", under="ignore"):
+        assert br.path(small, "l2", [strength], intercept=False).relative_gaps.max() < 1e-20
+
+
 def test_a_second_look_is_taken_only_where_the_first_bound_is_no_use(monkeypatch):
     looked_at = []
     of_gradient = ridge_path._excess

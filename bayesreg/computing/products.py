@@ -12,9 +12,9 @@ import numpy as np
 
 from bayesreg.computing.threads import even_slices, in_parallel
 
-# From this width on, second moments are made in tiles side by side: two a side, or more where they keep so many
-# columns (a product of narrow ones is slower).
-WIDE, _TILE = 400, 500
+# From this width on, second moments are made in tiles side by side: two a side, which is the same work for two threads;
+# from the other on four, for more threads. (Products of narrow tiles are slower.)
+WIDE, _VERY_WIDE = 400, 1000
 _PANELS = 6
 # Products of fewer operations are done before a thread has begun.
 _WORTH_THREADS = 1e8
@@ -37,7 +37,7 @@ def sparse_product_of(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return AB `(..., m)`, of A `(..., k)`, many columns of which may be 0 altogether, and B `(k, m)`."""
     if left.ndim == 2:
         used = np.flatnonzero(left.any(axis=0))
-        if 2 * used.size < left.shape[1]:
+        if 4 * used.size < left.shape[1]:
             return left[:, used] @ right[used]
     return left @ right
 
@@ -55,8 +55,7 @@ def fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:
     if width < WIDE or len(rows) * width**2 <= _WORTH_THREADS:
         np.matmul(rows.T, rows, out=gram)
         return
-    # An even number: two threads have the same work then.
-    tiles = even_slices(width, 2 * max(1, width // (2 * _TILE)))
+    tiles = even_slices(width, 2 if width < _VERY_WIDE else 4)
 
     def make(pair: tuple[slice, slice], _: Callable[[], None]) -> None:
         first, second = pair

@@ -214,7 +214,8 @@ def _through_rows(
 
         |yc - Xc w - n lambda a - o|^2 / (2 n) + |Xc'o / n + lambda (Xc'a - w)|^2 / (2 lambda).
 
-    Where the products Xc Xc' are at hand, Xc w is taken for Xc Xc'a, and w - Xc'a for as long as rounding can make it.
+    Where the products Xc Xc' are at hand, Xc w is taken for Xc Xc'a, and w - Xc'a for as long as the rounding of a sum
+    can make it; that of the gap's own arithmetic, which ends in squares of eps, is not counted.
     """
     features, target, left, products = root[:, :-1], root[:, -1], spectrum.left, spectrum.row_products
     coefficients = coordinates @ left.T
@@ -223,10 +224,11 @@ def _through_rows(
     misfit -= ridge * coefficients
     ridge = ridge[:, 0]
     if products is not None:  # of all the rank there can be: o = 0
-        sizes = math.sqrt(products.trace()) * coefficients  # before they are squared: they may be long
+        longest = spectrum.singular_values[0]
+        sizes = longest * math.sqrt(products.trace()) * coefficients  # as long as the target, so that squares have room
         rounding = len(root) * _UNIT_ROUNDOFF * np.sqrt(np.einsum("ij,ij->i", sizes, sizes))
-        along = np.sqrt(np.einsum("ij,ij->i", misfit, misfit)) + spectrum.singular_values[0] * rounding
-        return weights, (np.square(along) + np.square(np.sqrt(ridge) * rounding)) / spectrum.num_rows
+        along = np.sqrt(np.einsum("ij,ij->i", misfit, misfit)) + rounding
+        return weights, (np.square(along) + np.square(np.sqrt(ridge) / longest * rounding)) / spectrum.num_rows
     bounds = 0.0
     if spectrum.residual:
         outside = target - left @ (left.T @ target)
