@@ -5,16 +5,14 @@ Tiles are made side by side, each on one thread; where they begin depends on the
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 from bayesreg.computing.threads import even_slices, in_parallel
 
-# From this width on, second moments are made in tiles side by side: two a side, which is the same work for two threads;
-# from the other on four, for more threads. (Products of narrow tiles are slower.)
-WIDE, _VERY_WIDE = 400, 1000
+# From this width on, second moments are made in tiles side by side.
+WIDE = 400
 _PANELS = 6
 # Products of fewer operations are done before a thread has begun.
 _WORTH_THREADS = 1e8
@@ -55,13 +53,15 @@ def fill_gram(rows: np.ndarray, gram: np.ndarray) -> None:
     if width < WIDE or len(rows) * width**2 <= _WORTH_THREADS:
         np.matmul(rows.T, rows, out=gram)
         return
-    tiles = even_slices(width, 2 if width < _VERY_WIDE else 4)
+    # Four tiles of the same work, as wide as that allows (narrow ones are slower): each half's own, which are
+    # symmetric, and two between them.
+    first, second = even_slices(width, 2)
+    tiles = [(first, first), (second, second), *((part, second) for part in even_slices(first.stop, 2))]
 
-    def make(pair: tuple[slice, slice], _: Callable[[], None]) -> None:
-        first, second = pair
-        np.matmul(rows[:, first].T, rows[:, second], out=gram[first, second])
-        if first != second:
-            gram[second, first] = gram[first, second].T
+    def make(tile: tuple[slice, slice], _: Callable[[], None]) -> None:
+        upper, lower = tile
+        np.matmul(rows[:, upper].T, rows[:, lower], out=gram[upper, lower])
+        if upper != lower:
+            gram[lower, upper] = gram[upper, lower].T
 
-    pairs = sorted(itertools.combinations_with_replacement(tiles, 2), key=lambda pair: pair[0] == pair[1])
-    in_parallel(make, pairs)
+    in_parallel(make, tiles)
