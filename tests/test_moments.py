@@ -103,13 +103,12 @@ def test_blocks_do_not_show(monkeypatch, block):
         assert np.all(np.abs(root.T @ root - whole.scatter) <= 1e-13 * np.outer(lengths, lengths))
 
 
-@pytest.mark.parametrize("panels", [1, 3, 6])
-def test_panels_do_not_show(monkeypatch, panels):
+def test_tiles_do_not_show(monkeypatch):
     joint = make_rows(offset=1e8)
     monkeypatch.setattr(bayesreg.computing.row_sums, "WIDE", 2)
     monkeypatch.setattr(bayesreg.computing.products, "WIDE", 2)
     monkeypatch.setattr(bayesreg.computing.row_sums, "_WIDE_BLOCK", 700 * joint.shape[1])
-    monkeypatch.setattr(bayesreg.computing.products, "_PANELS", panels)
+    monkeypatch.setattr(bayesreg.computing.products, "_WORTH_THREADS", 0)
     moments = Moments.from_data(make_data(joint))
     assert_moments_of(moments, joint)
     assert np.array_equal(moments.scatter, moments.scatter.T)

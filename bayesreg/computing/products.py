@@ -1,6 +1,6 @@
 """Products of large matrices on the threads that `in_parallel` has, whose digits do not depend on how many these are.
 
-Tiles are made side by side, each on one thread; where they begin depends on the shapes alone.
+Tiles and panels are made side by side, each on one thread; where they begin depends on the shapes alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from bayesreg.computing.threads import even_slices, in_parallel
 
 # From this width on, second moments are made in tiles side by side.
 WIDE = 400
+# Panels of rows in which another product is made.
 _PANELS = 6
 # Products of fewer operations are done before a thread has begun.
 _WORTH_THREADS = 1e8

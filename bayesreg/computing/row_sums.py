@@ -1,7 +1,7 @@
 """The pass over rows: their number, means and centred second moments, in blocks, on the cores there are.
 
-Narrow rows are summed up in pieces side by side, wide ones a block after the other, and panels of the product side by
-side. Where pieces, blocks and panels begin depends on the shape alone, and every sum is made on one thread: so the
+Narrow rows are summed up in pieces side by side, wide ones a block after the other, and tiles of the product side by
+side. Where pieces, blocks and tiles begin depends on the shape alone, and every sum is made on one thread: so the
 digits of the result do not depend on the number of threads. Columns with means of less than a standard deviation are
 summed up where they lie, others copied, less one of the rows.
 """
