@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from bayesreg.computing.singular_values import WELL_CONDITIONED, decomposition_of_products, singular_value_decomposition
+from bayesreg.computing.products import product_of
+from bayesreg.computing.singular_values import (
+    WELL_CONDITIONED,
+    decomposition_of_few_rows,
+    decomposition_of_products,
+    singular_value_decomposition,
+)
 from bayesreg.computing.square_roots import reciprocal_condition
 from bayesreg.computing.threads import one_thread
 from bayesreg.moments import Moments
@@ -30,11 +37,10 @@ Numbers = TypeVar("Numbers")  # arrays, or tensors
 
 @dataclass(frozen=True, eq=False)
 class Spectrum(Generic[Numbers]):
-    """The design and the target seen in the eigenbasis of the prior's coordinates, in float64.
+    """The design and the target seen in the eigenbasis V of the prior's coordinates, in float64.
 
     Attributes:
         singular_values: S `(r,)`, descending, of Xc D.
-        basis: V `(d, r)`.
         projections: c `(r,)`.
         residual: e, the squared length of the target outside the span; 0 where it is not above the rounding.
         rounding: The squared length that rounding alone can give the projections.
@@ -45,7 +51,6 @@ class Spectrum(Generic[Numbers]):
     """
 
     singular_values: Numbers
-    basis: Numbers
     projections: Numbers
     residual: float
     rounding: float
@@ -71,11 +76,29 @@ class DesignSpectrum(Spectrum[np.ndarray]):
 
     Attributes:
         left: U `(k, r)`, in the rows of the root that was decomposed; None where none was.
-        row_products: Xc D D Xc' `(k, k)`, where these few rows and well conditioned columns were decomposed by it.
+        rows: Xc D `(k, d)`, where these few rows and well conditioned columns were decomposed by their products.
+        row_products: Xc D D Xc' `(k, k)`, there.
     """
 
+    _basis: np.ndarray | None = None
     left: np.ndarray | None = None
+    rows: np.ndarray | None = None
     row_products: np.ndarray | None = None
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """V `(d, r)`; of few rows it is made where it is first asked for."""
+        return self._basis_of_rows().T if self._basis is None else self._basis
+
+    def squared_basis(self, out: np.ndarray) -> None:
+        """Write the squares of V' into an array `(r, d)`; V itself is not made for it."""
+        if self._basis is None and "basis" not in vars(self):
+            np.square(self._basis_of_rows(out), out=out)
+        else:
+            np.square(self.basis.T, out=out)
+
+    def _basis_of_rows(self, out: np.ndarray | None = None) -> np.ndarray:
+        return product_of((self.left / self.singular_values).T, self.rows, out)
 
     @classmethod
     @one_thread()
@@ -131,7 +154,7 @@ class DesignSpectrum(Spectrum[np.ndarray]):
             projections -= (pull if relative_scales is None else relative_scales * pull) @ basis / values
             size += float(np.sqrt(moments.Sxx.diagonal()) @ np.abs(prior_loc))
         rounding = float(_share_of_rounding(d, False) * size) ** 2
-        return cls(values, basis, projections, residual, rounding, 0.0, moments.num_rows, d, moments.centred)
+        return cls(values, projections, residual, rounding, 0.0, moments.num_rows, d, moments.centred, basis)
 
     @classmethod
     @one_thread()
@@ -165,7 +188,12 @@ class DesignSpectrum(Spectrum[np.ndarray]):
         degrees = num_rows - (1 if centred else 0)
         share = _share_of_rounding(num_features, from_rows)
         smallest = max(num_rows, num_features) * np.finfo(np.float64).eps if from_rows else share
-        left, values, basis, row_products = singular_value_decomposition(design, degrees, smallest)
+        basis = rows = row_products = None
+        found = decomposition_of_few_rows(design, degrees)
+        if found is None:
+            left, values, basis = singular_value_decomposition(design, degrees, smallest)
+        else:
+            (left, values, row_products), rows = found, design
         projections = left.T @ observed
         outside = observed - left @ projections
         # At full row rank nothing is outside, and nothing where the rows fit exactly; what is seen there is rounding,
@@ -181,8 +209,8 @@ class DesignSpectrum(Spectrum[np.ndarray]):
             size += np.linalg.norm(features, axis=0) @ np.abs(prior_loc)
         rounding = float(share * size) ** 2
         return cls(
-            values, basis, projections, residual, rounding, smallest if blind else 0.0, num_rows, num_features, centred,
-            left, row_products,
+            values, projections, residual, rounding, smallest if blind else 0.0, num_rows, num_features, centred, basis,
+            left, rows, row_products,
         )  # fmt: skip
 
 

@@ -37,10 +37,12 @@ class EvidenceSpectrum(Spectrum[torch.Tensor]):
     """The decomposition of a design, as tensors on one device, and the evidence as a function of the scales.
 
     Attributes:
+        basis: V ``(d, r)``.
         prior_loc: m ``(d,)``.
         relative_scales: D ``(d,)``.
     """
 
+    basis: torch.Tensor
     prior_loc: torch.Tensor
     relative_scales: torch.Tensor
 
@@ -78,8 +80,8 @@ class EvidenceSpectrum(Spectrum[torch.Tensor]):
             )
         )  # fmt: skip
         return cls(
-            values, basis, projections, design.residual, design.rounding, design.lost_residual,
-            design.num_rows, design.num_features, design.has_intercept, prior_loc, relative_scales,
+            values, projections, design.residual, design.rounding, design.lost_residual,
+            design.num_rows, design.num_features, design.has_intercept, basis, prior_loc, relative_scales,
         )  # fmt: skip
 
     def at_scale(self, factor: float) -> EvidenceSpectrum:

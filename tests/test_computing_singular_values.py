@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayesreg.computing import singular_values as module
-from bayesreg.computing.singular_values import singular_value_decomposition
+from bayesreg.computing.singular_values import decomposition_of_few_rows, singular_value_decomposition
 
 EPS = np.finfo(np.float64).eps
 
@@ -18,6 +18,16 @@ def design(rows, columns, smallest=0.1, centred=False, lengths=None, seed=0):
     matrix = left * np.geomspace(1.0, smallest, rank) @ right.T
     matrix = matrix - matrix.mean(axis=0) if centred else matrix
     return matrix if lengths is None else matrix * np.geomspace(*lengths, columns)
+
+
+def decompose(matrix, rank):
+    """Return U, S and V by the rows' products where they are to be used, else by an SVD."""
+    found = decomposition_of_few_rows(matrix, rank)
+    if found is None:
+        return singular_value_decomposition(matrix, rank, 1e-13)
+    left, values, products = found
+    assert products == pytest.approx(matrix @ matrix.T, rel=0.0, abs=100 * EPS * products.trace())
+    return left, values, matrix.T @ (left / values)
 
 
 CASES = {
@@ -69,7 +79,7 @@ def test_many_columns_are_decomposed_as_well(name, monkeypatch):
         return np.linalg.svd(matrix, False)
 
     monkeypatch.setattr(module, "_divide_and_conquer", divide_and_conquer)
-    left, values, basis, _ = singular_value_decomposition(matrix, rank, 1e-13)
+    left, values, basis = decompose(matrix, rank)
     if name not in ("most of them short", "evenly down to 1e-9"):
         assert sum(decomposed) <= rank  # at most half of them twice, where columns are of other lengths
     assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
@@ -89,7 +99,7 @@ def test_many_columns_of_a_short_rank():
     random = np.random.default_rng(4)
     matrix = random.standard_normal((300, 150))
     copies = np.c_[matrix, matrix]
-    left, values, basis, _ = singular_value_decomposition(copies, 300, 1e-13)
+    left, values, basis = decompose(copies, 300)
     assert values == pytest.approx(np.sqrt(2.0) * np.linalg.svd(matrix, compute_uv=False), rel=1e-12)
     assert np.abs(left * values @ basis.T - copies).max() < 1e-12
 
@@ -97,7 +107,7 @@ def test_many_columns_of_a_short_rank():
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_matrix_with_orthonormal_vectors(name):
     matrix, rank = CASES[name]
-    left, values, basis, _ = singular_value_decomposition(matrix, min(matrix.shape), 1e-13)
+    left, values, basis = decompose(matrix, min(matrix.shape))
     assert values.shape == (rank,) and (np.diff(values) <= 0.0).all()
     # V' = U'A / S has rounding of A over S in the worst case, where the products' eigenvectors are taken.
     far = 100 * EPS * max(module.WELL_CONDITIONED**2, 1.0)
@@ -117,7 +127,7 @@ def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
     monkeypatch.setattr(module, "_divide_and_conquer", lambda matrix: calls.append(1) or np.linalg.svd(matrix, False))
     for name, (matrix, rank) in CASES.items():
         calls.clear()
-        singular_value_decomposition(matrix, rank, 1e-13)
+        decompose(matrix, rank)
         spread = np.linalg.svd(matrix, compute_uv=False)
         well = name.startswith(("few", "one")) and spread[0] < module.WELL_CONDITIONED * spread[rank - 1]
         assert (not calls) == well, name
@@ -126,23 +136,23 @@ def test_products_of_rows_are_taken_where_they_lose_nothing(monkeypatch):
 @pytest.mark.parametrize("size", [1e-170, 1e-155, 1e150])
 def test_numbers_of_any_size(size):
     for matrix, rank in CASES["few rows"], (MANY["of other lengths"], 160):
-        left, values, basis, _ = singular_value_decomposition(matrix * size, rank, 1e-13)
+        left, values, basis = decompose(matrix * size, rank)
         assert np.abs((left * (values / size)) @ basis.T - matrix).max() < 1e-13
         assert np.abs(left.T @ left - np.eye(rank)).max() < 1e-12 > np.abs(basis.T @ basis - np.eye(rank)).max()
 
 
 def test_nothing_at_all():
     for shape in ((0, 3), (3, 8), (8, 3)):
-        left, values, basis, _ = singular_value_decomposition(np.zeros(shape), min(shape), 1e-13)
+        left, values, basis = decompose(np.zeros(shape), min(shape))
         assert (left.shape, values.shape, basis.shape) == ((shape[0], 0), (0,), (shape[1], 0))
 
 
 @pytest.mark.parametrize("known", [12, 200])
 def test_the_rank_is_no_larger_than_there_are_rows(known):
     matrix, _ = CASES["few rows"]
-    assert singular_value_decomposition(matrix, known, 1e-13)[1].shape == (12,)
+    assert decompose(matrix, known)[1].shape == singular_value_decomposition(matrix, known, 1e-13)[1].shape == (12,)
 
 
 def test_the_rank_is_no_larger_than_what_is_known_of_it():
     matrix, _ = CASES["few rows"]
-    assert singular_value_decomposition(matrix, 5, 1e-13)[1].shape == (5,)
+    assert decompose(matrix, 5)[1].shape == singular_value_decomposition(matrix, 5, 1e-13)[1].shape == (5,)

@@ -117,7 +117,7 @@ def test_products_tell_a_decomposition_where_it_is_well_conditioned(spread, size
     found = decomposition_of_products(matrix.T @ matrix)
     assert (found is None) == (spread > WELL_CONDITIONED)
     if found is not None and spread > 1.0:  # vectors of one value are anyone's choice
-        _, values, basis, _ = singular_value_decomposition(matrix, 9, 1e-13)
+        _, values, basis = singular_value_decomposition(matrix, 9, 1e-13)
         far = 20 * EPS * spread**2
         assert found[0] == pytest.approx(values, rel=far) and np.abs(found[1] - basis).max() < 100 * far
 
@@ -127,6 +127,36 @@ def test_products_beyond_float64_tell_nothing(size):
     with np.errstate(over="ignore"):
         assert decomposition_of_products(np.eye(3) * size * size) is None
     assert decomposition_of_products(np.zeros((2, 2))) is None
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_vectors_of_few_rows_are_made_when_they_are_asked_for(scaled, monkeypatch):
+    made = []
+    product_of = module.product_of
+    monkeypatch.setattr(module, "product_of", lambda *matrices: made.append(1) or product_of(*matrices))
+    random = np.random.default_rng(5)
+    root, scales = random.standard_normal((7, 31)), random.uniform(0.5, 2.0, 30) if scaled else None
+    spectrum = DesignSpectrum.of_root(root, 7, False, True, scales)
+    design = root[:, :-1] * (1.0 if scales is None else scales)
+    assert not made
+    before, after = np.empty((7, 30)), np.empty((7, 30))
+    spectrum.squared_basis(before)
+    assert len(made) == 1
+    assert (spectrum.left * spectrum.singular_values) @ spectrum.basis.T == pytest.approx(design, abs=1e-13)
+    assert spectrum.basis is spectrum.basis and len(made) == 2
+    spectrum.squared_basis(after)
+    assert len(made) == 2
+    assert np.array_equal(before, after) and np.array_equal(after, np.square(spectrum.basis.T))
+
+
+def test_rows_that_are_not_few_have_their_vectors_at_once():
+    root = np.random.default_rng(6).standard_normal((20, 31))
+    spectrum = DesignSpectrum.of_root(root, 20, False, True)
+    assert spectrum.row_products is None is spectrum.rows
+    squares = np.empty((20, 30))
+    spectrum.squared_basis(squares)
+    assert np.array_equal(squares, np.square(spectrum.basis.T))
+    assert (spectrum.left * spectrum.singular_values) @ spectrum.basis.T == pytest.approx(root[:, :-1], abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [1e152, 5e153])

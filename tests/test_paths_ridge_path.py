@@ -41,7 +41,7 @@ DESIGNS = {
 
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("name", DESIGNS)
-@pytest.mark.parametrize("wrong", [{}, {"projections": 1e-3}, {"singular_values": 1e-3}, {"left": 1e-3, "basis": 1e-3}])
+@pytest.mark.parametrize("wrong", [{}, {"projections": 1e-3}, {"singular_values": 1e-3}, {"left": 1e-3, "_basis": 1e-3}])
 def test_a_first_bound_is_above_what_the_objective_lies_above_its_minimum(name, intercept, wrong, monkeypatch):
     monkeypatch.setattr(ridge_path, "_FAR_BELOW", np.inf)
     data = DESIGNS[name]
@@ -49,7 +49,7 @@ def test_a_first_bound_is_above_what_the_objective_lies_above_its_minimum(name, 
     random = np.random.default_rng(3)
     for what, size in wrong.items():
         right = getattr(design.spectrum, what)
-        if right is None:  # many rows are decomposed by their second moments
+        if right is None:  # no left vectors of second moments, no others yet of few rows
             continue
         off = right + size * random.standard_normal(right.shape)
         design.spectrum = replace(design.spectrum, **{what: off})

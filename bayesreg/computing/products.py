@@ -19,11 +19,11 @@ _PANELS = 6
 _WORTH_THREADS = 1e8
 
 
-def product_of(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return AB `(n, m)`, of A `(n, k)` and B `(k, m)`."""
+def product_of(left: np.ndarray, right: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return AB `(n, m)`, of A `(n, k)` and B `(k, m)`, written into an array where one is given."""
     if left.size * right.shape[1] <= _WORTH_THREADS:
-        return left @ right
-    product = np.empty((len(left), right.shape[1]))
+        return np.matmul(left, right, out=out)
+    product = np.empty((len(left), right.shape[1])) if out is None else out
 
     def make(panel: slice, _: Callable[[], None]) -> None:
         np.matmul(left[panel], right, out=product[panel])

@@ -27,7 +27,7 @@ _MANY = 150
 
 def singular_value_decomposition(
     design: np.ndarray, largest_rank: int, smallest: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decompose a matrix of a numerical rank r, each column to an accuracy of its own length.
 
     The rank is judged on columns of unit length, a short column being no sign of a short rank: by the singular values
@@ -40,18 +40,15 @@ def singular_value_decomposition(
         smallest: The share of the largest singular value from which on one counts.
 
     Returns:
-        U `(k, r)`, S `(r,)` descending and V `(d, r)`; and A A' `(k, k)` where these were made from it, else None.
+        U `(k, r)`, S `(r,)` descending and V `(d, r)`.
 
     Raises:
         LinAlgError: An iteration did not converge.
     """
-    found = _of_few_rows(design, largest_rank)
-    if found is not None:  # all the rank there can be, whatever the lengths of the columns
-        return found
     left, values, basis = _of_unit_columns(design, largest_rank, smallest)
     signs = _signs(_towards(len(basis)) @ basis)
     basis *= signs
-    return left * signs, values, basis, None
+    return left * signs, values, basis
 
 
 def decomposition_of_products(products: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -75,6 +72,40 @@ def decomposition_of_products(products: np.ndarray) -> tuple[np.ndarray, np.ndar
     return values, basis
 
 
+def decomposition_of_few_rows(
+    design: np.ndarray, largest_rank: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Decompose A by its rows' products, where they are few and that is nearly as good as by A.
+
+    U is orthonormal to rounding: a column of A is U times its coordinates to an accuracy of its own length, whatever
+    those of the others are, and so V' = U'A / S is orthonormal up to eps times the square of the largest ratio of two
+    singular values. V is not made here: it takes as long as A A', and not all need it.
+
+    Args:
+        design: A `(k, d)`.
+        largest_rank: What the rank is known not to be above; further singular values are known to be rounding.
+
+    Returns:
+        U `(k, r)`, S `(r,)` descending, r all the rank there can be, and A A' `(k, k)`, V of the signs that
+        `singular_value_decomposition` gives it; None where the rows are many, the singular values not well conditioned,
+        or their squares leave the range of float64.
+
+    Raises:
+        LinAlgError: An iteration did not converge.
+    """
+    rows, columns = design.shape
+    rank = min(largest_rank, rows)
+    if not rank or _FEW_ROWS * rows > columns:
+        return None
+    products = gram_of(design.T)
+    found = _eigenvectors(products, rank)
+    if found is None:
+        return None
+    values, left = found
+    left *= _signs((design @ _towards(columns)) @ left)
+    return left, values, products
+
+
 def _eigenvectors(products: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the roots of the `rank` largest eigenvalues, descending, and their vectors; None if ill conditioned."""
     if not _in_range(products):
@@ -95,26 +126,6 @@ def _towards(num_features: int) -> np.ndarray:
 
 def _signs(coordinates: np.ndarray) -> np.ndarray:
     return np.where(coordinates < 0.0, -1.0, 1.0)
-
-
-def _of_few_rows(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return U, S descending and V from the eigenvectors of A A', and this, where that is nearly as good; else None.
-
-    U is orthonormal to rounding: a column of A is U times its coordinates to an accuracy of its own length, and so V' =
-    U'A / S is orthonormal up to eps times the square of the largest ratio of two singular values. The largest `rank` of
-    them must be near each other; the others are known to be rounding.
-    """
-    rows, columns = matrix.shape
-    rank = min(rank, rows)
-    if not rank or _FEW_ROWS * rows > columns:
-        return None
-    products = gram_of(matrix.T)
-    found = _eigenvectors(products, rank)
-    if found is None:
-        return None
-    values, left = found
-    left *= _signs((matrix @ _towards(columns)) @ left)
-    return left, values, product_of((left / values).T, matrix).T, products
 
 
 def _directions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

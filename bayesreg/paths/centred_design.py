@@ -6,6 +6,7 @@ canonical objective: correlations Xc'yc / n, Gram Xc'Xc / n.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -73,6 +74,11 @@ class CentredDesign:
         """Return the decomposition with yc - Xc m in its coordinates, m `(d,)`."""
         return DesignSpectrum.of(self.moments, prior_loc=prior_loc)
 
+    def left_vectors(self, data: RegressionData) -> Callable[[slice], np.ndarray]:
+        """Return what gives U' `(r, rows)` of a slice of the rows that this is of."""
+        to_left = (self.spectrum.basis / self.spectrum.singular_values).T
+        return lambda rows: to_left @ (data.features[rows] - self.feature_means).T
+
 
 class CentredRows(CentredDesign):
     """Columns and target as rows: nothing of d x d numbers is made unless it is asked for."""
@@ -136,6 +142,10 @@ class CentredRows(CentredDesign):
     def spectrum_about(self, prior_loc: np.ndarray | None) -> DesignSpectrum:
         """Return the decomposition with yc - Xc m in its coordinates, m `(d,)`."""
         return DesignSpectrum.of_root(self._rows, self.num_rows, self.has_intercept, True, prior_loc=prior_loc)
+
+    def left_vectors(self, data: RegressionData) -> Callable[[slice], np.ndarray]:
+        """Return what gives U' `(r, rows)` of a slice of the rows that this is of: these were decomposed themselves."""
+        return lambda rows: self.spectrum.left[rows].T
 
 
 def _centre(data: RegressionData, origin: np.ndarray, rows: np.ndarray) -> np.ndarray:

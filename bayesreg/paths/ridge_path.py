@@ -72,7 +72,7 @@ class RidgeFits:
             return (noise / self.divisors) @ np.square(spectrum.basis).T
         # One more coordinate: what of a column lies outside the span.
         shares, scales = np.empty((rank + 1, spectrum.num_features)), np.zeros((len(self.lambdas), rank + 1))
-        np.square(spectrum.basis.T, out=shares[:rank])
+        spectrum.squared_basis(out=shares[:rank])
         outside = np.maximum(1.0 - np.ones(rank) @ shares[:rank], 0.0)
         outside[outside < 64 * np.finfo(np.float64).eps] = 0.0
         shares[rank] = outside
@@ -140,7 +140,7 @@ class RidgeFits:
     ) -> list[np.ndarray]:
         """Return what is made of the leave-one-out residuals and 1 - h of blocks of rows, `(m, rows)` each."""
         spectrum, n = self.spectrum, self.spectrum.num_rows
-        to_left = (spectrum.basis / spectrum.singular_values).T
+        left_vectors = design.left_vectors(data)
         projections, lambdas = spectrum.projections, self.lambdas[which]
         # Where the span holds everything nothing is outside, and what would be seen there is rounding.
         rank, own = spectrum.rank, 1.0 / n if spectrum.has_intercept else 0.0
@@ -154,7 +154,7 @@ class RidgeFits:
         def of_block(first: int, go_on: Callable[[], None]) -> np.ndarray:
             go_on()
             rows = slice(first, first + step)
-            left = to_left @ (data.features[rows] - design.feature_means).T
+            left = left_vectors(rows)
             of_coordinates = np.empty((2, kept.shape[1], left.shape[1]))  # a row of the data a column: long loops
             np.multiply(left, projections[:, None], out=of_coordinates[0, :rank])
             squares = np.square(left, out=of_coordinates[1, :rank])
