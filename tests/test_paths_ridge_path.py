@@ -41,7 +41,9 @@ DESIGNS = {
 
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("name", DESIGNS)
-@pytest.mark.parametrize("wrong", [{}, {"projections": 1e-3}, {"singular_values": 1e-3}, {"left": 1e-3, "_basis": 1e-3}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"projections": 1e-3}, {"singular_values": 1e-3}, {"left": 1e-3, "_basis": 1e-3}]
+)
 def test_a_first_bound_is_above_what_the_objective_lies_above_its_minimum(name, intercept, wrong, monkeypatch):
     monkeypatch.setattr(ridge_path, "_FAR_BELOW", np.inf)
     data = DESIGNS[name]
