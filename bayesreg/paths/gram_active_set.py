@@ -37,7 +37,8 @@ class GramActiveSet:
     The arrays have room for `capacity` columns; the first `size` entries count.
 
     Attributes:
-        gram: G ``(d, d)``, symmetric positive semidefinite, C-contiguous.
+        gram: G ``(d, d)``, symmetric positive semidefinite, C-contiguous. Read are its diagonal and the rows of columns
+            that have been in the set; as long as that is less than half of the columns, nothing else.
         correlation: c ``(d,)``.
         capacity: The most columns that the set can hold.
         size: |A|.
@@ -190,7 +191,10 @@ class GramActiveSet:
         return np.where(self.signs, self.functions, 0.0)
 
     def _products(self, weights: np.ndarray) -> np.ndarray:
-        """Return weights ``(2, d)`` times the Gram: a vector at a time, of which half of it is read, not all of it."""
+        """Return weights ``(2, d)`` times the Gram: by the rows of the set, or the half that tells all of it."""
+        at = self.active[: self.size]
+        if 2 * self.size < self.correlation.size:
+            return weights[:, at] @ self.gram[at]
         return np.stack([dsymv(1.0, self.gram.T, row, lower=1) for row in weights])
 
 

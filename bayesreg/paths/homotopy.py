@@ -83,6 +83,10 @@ class PathFollower:
         most_active: Largest active set.
         weights: The solution ``(d,)`` at a strength where to start; None: lambda_max, where it is 0.
         strength: That strength.
+        made: Which rows of the Gram there are ``(d,)``, where more are made when they are asked for; None: all.
+
+    Attributes:
+        missing: The column that would have entered had its row been there; None where that is not what has held us.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class PathFollower:
         most_active: int,
         weights: np.ndarray | None = None,
         strength: float = 0.0,
+        made: np.ndarray | None = None,
     ):
         d = correlation.shape[0]
         self.set = GramActiveSet(gram, correlation, min(most_active, d))
@@ -101,6 +106,8 @@ class PathFollower:
         self.steepness = _STEEP / self.largest if self.largest else 0.0
         self.knots_left, self.knots_since = 50 * (d + 20), 0
         self.prefers_jumps = False
+        self.made = np.ones(d, dtype=bool) if made is None else made
+        self.missing: int | None = None
         if weights is not None:
             active = np.flatnonzero(weights)
             self.set_to(active, np.sign(weights[active]))
@@ -116,6 +123,7 @@ class PathFollower:
         """
         weights = np.zeros((lambdas.shape[0], self.set.correlation.shape[0]))
         ascending, done = (-lambdas).tolist(), 0
+        self.missing = None
         with np.errstate(divide="ignore", invalid="ignore"):
             while done < len(ascending):
                 if self.prefers_jumps and self.jump_to(-ascending[done]):
@@ -149,6 +157,9 @@ class PathFollower:
     def cross(self, knot: float, column: int) -> bool:
         """Change the set at a knot; return whether the path goes on."""
         active = self.set
+        if not self.made[column]:
+            self.missing = column
+            return False
         self.position = knot
         self.knots_left -= 1
         self.knots_since += 1
@@ -162,6 +173,18 @@ class PathFollower:
         constant, slope = active.functions[:, column]
         active.enter(column, 1.0 if constant + knot * slope > 0 else -1.0)
         return True
+
+    def likely(self, strength: float) -> tuple[np.ndarray, int]:
+        """Return the columns whose rows are not there, likeliest to enter first, and how many will, down to a strength.
+
+        Those will whose correlations are larger now: few others rise above it, and about as many fall below.
+        """
+        active = self.set
+        sizes = np.abs(active.functions[0] + self.position * active.functions[1])
+        sizes *= active.outside * ~self.made
+        if self.missing is not None:
+            sizes[self.missing] = np.inf
+        return np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)], np.count_nonzero(sizes > strength)
 
     def arrived(self, strengths: int) -> None:
         """Note that strengths were reached with the set as it is."""
@@ -190,7 +213,11 @@ class PathFollower:
             fewest = min(fewest, violated)
             if before is None:
                 before = at.copy(), active.signs[at]
-            if not patience or not active.exchange(leaving, entering, np.sign(values[entering])):
+            if (
+                not patience
+                or not self.made[entering].all()
+                or not active.exchange(leaving, entering, np.sign(values[entering]))
+            ):
                 break
             solved = False
         if before is not None:

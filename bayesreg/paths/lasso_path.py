@@ -2,10 +2,11 @@
 
     J(w) = |yc - Xc w|^2 / (2 n) + l1 |w|_1 + l2 |w|^2 / 2
 
-The path is followed on the Gram (`bayesreg.paths.homotopy`); with an L2 term, whose strength changes along it, the sets
-are exchanged on the Gram of each strength. Far more columns than rows enter by a working set, which grows until no
-column outside violates its condition at any strength. Every fit is judged by its duality gap, and one that the Gram has
-not digits enough for is solved again on the rows or a root of the moments (`bayesreg.inference.active_set`).
+The path is followed on the Gram (`bayesreg.paths.homotopy`), of which rows may be made as it asks for them; with an L2
+term, whose strength changes along it, the sets are exchanged on the Gram of each strength. Far more columns than rows
+enter by a working set, which grows until no column outside violates its condition at any strength. Every fit is judged
+by its duality gap, and one that the Gram has not digits enough for is solved again on the rows or a root of the moments
+(`bayesreg.inference.active_set`).
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ from bayesreg.duality import PenalisedPoint, duality_gap
 from bayesreg.inference.active_set import minimise_absolute_penalty
 from bayesreg.paths.centred_design import CentredDesign
 from bayesreg.paths.homotopy import PathFollower, follow, follow_elastic_net
+from bayesreg.paths.tall_rows import TallRows
 
 LARGEST_GAP = 1e-10
 # Columns of the working set, by rows, to begin with.
 _WORKING_SET = 3
 # Fewer columns than this are all taken.
 _MANY_COLUMNS = 1000
+# Rows of the Gram that are made to begin with, and at once at least later on.
+_FIRST_ROWS, _FEWEST_ROWS = 32, 16
+# The share of the columns beyond which all are as soon made, and the one that tells so before the first ones are in.
+_MOST_ROWS, _SURELY_MANY = 0.4, 0.75
 # Strengths between two looks at the columns outside.
 _STRENGTHS_AT_ONCE = 20
 # A column outside the working set violates its condition where its correlation is larger than lambda by this share.
@@ -138,6 +144,8 @@ def _on_gram(design: CentredDesign, correlations: np.ndarray, l1: np.ndarray, l2
     """Return weights `(m, d)`, from a working set of columns where they are far more than the rows."""
     d, n = design.num_features, design.num_rows
     size = _WORKING_SET * n
+    if isinstance(design, TallRows) and not l2.any():
+        return _on_rows_of_gram(design, correlations, l1)
     if d <= max(2 * size, _MANY_COLUMNS):
         return _follow(design.gram(), correlations, l1, l2, n)
     columns = np.argpartition(-np.abs(correlations), size)[:size]
@@ -167,6 +175,29 @@ def _on_gram(design: CentredDesign, correlations: np.ndarray, l1: np.ndarray, l2
         between = design.gram(columns, more)
         gram = np.block([[gram, between], [between.T, design.gram(more)]])
         columns, path = np.concatenate([columns, more]), None
+    return weights
+
+
+def _on_rows_of_gram(design: TallRows, correlations: np.ndarray, l1: np.ndarray) -> np.ndarray:
+    """Return weights `(m, d)`; rows of the Gram are made as the path asks for them, or all, where it will for many."""
+    d = design.num_features
+    design.make(np.argpartition(-np.abs(correlations), _FIRST_ROWS)[:_FIRST_ROWS])
+    path = PathFollower(design.rows_of_gram, correlations, d, made=design.made)
+    weights, done = np.zeros((len(l1), d)), 0
+    while True:
+        weights[done:], reached = path.advance(l1[done:])
+        done += reached
+        if path.missing is None:
+            break
+        (likely, number), made = path.likely(float(l1[-1])), int(design.made.sum())
+        # Until the columns that the others' correlations come from are in, more seem likely than are.
+        told = path.set.size >= _FIRST_ROWS or 8 * made >= d
+        if made + number > (_MOST_ROWS if told else _SURELY_MANY) * d:
+            design.make_all()
+        else:
+            design.make(likely[: max(min(number, made), _FEWEST_ROWS)])
+    if 0 < done < len(l1):
+        weights[done:] = weights[done - 1]  # where to start from
     return weights
 
 

@@ -18,6 +18,7 @@ from bayesreg.paths.lambdas import checked_lambdas, checked_number, checked_rati
 from bayesreg.paths.lasso_path import LARGEST_GAP, FittedPath, fit_path
 from bayesreg.paths.path_of_fits import Path
 from bayesreg.paths.ridge_path import RidgeFits, fit_ridge
+from bayesreg.paths.tall_rows import TallRows
 from bayesreg.warnings import ConvergenceWarning
 
 
@@ -74,7 +75,8 @@ def path(
         if not 0.0 < noise_scale < np.inf:
             raise ValueError(f"noise_scale must be positive and finite, got {noise_scale!r}")
     with one_thread():
-        design = centred_design(data, bool(intercept))
+        design = TallRows.of(data, bool(intercept)) if kind == "l1" else None
+        design = design or centred_design(data, bool(intercept))
         given = default_lambdas(design, kind, ratio) if lambdas is None else checked_lambdas(lambdas, kind)
         fits = fit_all(design, kind, given, ratio)
         intercepts = design.target_mean - fits.weights @ design.feature_means
