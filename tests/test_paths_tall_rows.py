@@ -78,9 +78,10 @@ def test_it_is_the_path_of_all_second_moments(name, share, intercept):
 def test_rows_are_made_of_columns_that_enter_or_of_all_where_many_do(monkeypatch):
     made_all = []
     monkeypatch.setattr(TallRows, "make_all", lambda self: (made_all.append(1), make_all(self)))
-    sparse = br.path(DESIGNS["sparse"], "l1", strengths(DESIGNS["sparse"], 0.1))
-    made = sparse._design.made
-    assert not made_all and made[(sparse.weights != 0).any(0).numpy()].all() and 8 <= made.sum() <= 16
+    many = rows(n=500, d=200, correlation=0.9)
+    sparse = br.path(many, "l1", strengths(many, 0.1))
+    made, used = sparse._design.made, (sparse.weights != 0).any(0).numpy()
+    assert not made_all and made[used].all() and 8 < made.sum() <= 24
     assert "moments" not in vars(sparse._design)
     dense = br.path(DESIGNS["of much noise"], "l1", strengths(DESIGNS["of much noise"], 1e-3))
     assert made_all == [1] and dense._design.made.all() and "moments" not in vars(dense._design)
@@ -150,6 +151,12 @@ def test_other_data_are_not_such_rows(data):
     assert TallRows.of(data, True) is None
 
 
+def test_without_an_intercept_means_are_of_no_account():
+    assert TallRows.of(rows(offset=2.0), False) is not None
+    for column in (np.zeros(300), 1e-170 * PLAIN.target, 1e160 * PLAIN.target):
+        assert TallRows.of(with_columns(column), False) is None
+
+
 @pytest.mark.parametrize(("size", "says"), [(1e-170, "varies too little"), (1e160, "too large")])
 def test_columns_beyond_float64_are_refused_by_name(size, says):
     data = with_columns(size * PLAIN.target)
@@ -157,16 +164,20 @@ def test_columns_beyond_float64_are_refused_by_name(size, says):
         br.path(data, "l1", [1.0])
 
 
-@pytest.mark.parametrize("name", ["sparse", "of much noise", "correlated"])
-def test_an_exchange_that_asks_for_rows_that_are_not_there_takes_the_knots(name, monkeypatch):
+@pytest.mark.parametrize(("name", "share"), [("sparse", 0.5), ("of much noise", 0.2), ("dense", 0.3)])
+def test_an_exchange_that_asks_for_rows_that_are_not_there_takes_the_knots(name, share, monkeypatch):
     data = DESIGNS[name]
-    lambdas = strengths(data, 1e-2, count=6)
+    lambdas = strengths(data, share, count=6)
     expected = fit_path(centred_design(data), lambdas, np.zeros(6))
     monkeypatch.setattr(homotopy, "_LARGE_SET", 2)
     monkeypatch.setattr(homotopy, "_MANY_KNOTS", 1)
-    monkeypatch.setattr(lasso_path, "_MOST_ROWS", 1.0)
-    monkeypatch.setattr(lasso_path, "_SURELY_MANY", 1.0)
-    found = fit_path(TallRows.of(data, True), lambdas, np.zeros(6))
+    monkeypatch.setattr(lasso_path, "_FIRST_ROWS", 2)
+    monkeypatch.setattr(lasso_path, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(lasso_path, "_on_root", None)  # where wrong weights would be put right
+    design = TallRows.of(data, True)
+    design.rows_of_gram[:] = np.diag(design.rows_of_gram.diagonal())  # rows as could be
+    found = fit_path(design, lambdas, np.zeros(6))
+    assert not design.made.all()
     np.testing.assert_allclose(found.weights, expected.weights, atol=1e-10)
     assert found.gaps.max() < 1e-12
 
@@ -189,14 +200,21 @@ def test_digits_do_not_depend_on_the_number_of_threads():
 
 
 def test_the_likely_columns_are_those_whose_correlations_are_larger_than_the_last_strength():
-    gram, correlation = np.eye(5), np.array([1.0, -0.8, 0.0, 0.3, -0.6])
-    made = np.array([True, False, False, False, False])
-    path = homotopy.PathFollower(gram, correlation, 5, made=made)
+    gram, correlation = np.eye(6), np.array([1.0, -0.8, 0.0, 0.3, -0.6, 0.7])
+    made = np.array([True, False, False, False, False, True])
+    path = homotopy.PathFollower(gram, correlation, 6, made=made)
     weights, reached = path.advance(np.array([0.9, 0.1]))
-    assert reached == 1 and path.missing == 1 and weights[0].tolist() == [pytest.approx(0.1), 0.0, 0.0, 0.0, 0.0]
+    assert reached == 1 and path.missing == 1 and weights[0] == pytest.approx([0.1, 0.0, 0.0, 0.0, 0.0, 0.0])
     columns, number = path.likely(0.5)
     assert columns.tolist() == [1, 4, 3] and number == 2
     made[[1, 3, 4]] = True
     weights, reached = path.advance(np.array([0.1]))
     assert reached == 1 and path.missing is None
-    assert weights[0] == pytest.approx([0.9, -0.7, 0.0, 0.2, -0.5])
+    assert weights[0] == pytest.approx([0.9, -0.7, 0.0, 0.2, -0.5, 0.6])
+
+
+def test_the_column_that_is_missing_comes_first_though_others_have_larger_correlations():
+    gram = np.array([[1.0, -0.3, 0.6], [-0.3, 1.0, 0.0], [0.6, 0.0, 1.0]])
+    path = homotopy.PathFollower(gram, np.array([1.0, 0.5, 0.6]), 3, made=np.array([True, False, False]))
+    path.advance(np.array([0.1]))
+    assert path.missing == 1 and path.likely(0.1)[0].tolist() == [1, 2]

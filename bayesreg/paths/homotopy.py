@@ -213,11 +213,8 @@ class PathFollower:
             fewest = min(fewest, violated)
             if before is None:
                 before = at.copy(), active.signs[at]
-            if (
-                not patience
-                or not self.made[entering].all()
-                or not active.exchange(leaving, entering, np.sign(values[entering]))
-            ):
+            possible = patience > 0 and self.made[entering].all()
+            if not possible or not active.exchange(leaving, entering, np.sign(values[entering])):
                 break
             solved = False
         if before is not None:
