@@ -20,8 +20,8 @@ from bayesreg.data import RegressionData
 from bayesreg.moments import Moments, as_moments
 from bayesreg.paths.centred_design import CentredDesign
 
-# Pieces of rows that products are summed up of, side by side.
-_PIECES = 8
+# Products are summed up of so many pieces of rows, side by side, by the numbers in them.
+_FEWEST_PIECES, _MOST_PIECES, _PIECE_NUMBERS = 2, 8, 2**19
 
 
 class TallRows(CentredDesign):
@@ -90,7 +90,8 @@ class TallRows(CentredDesign):
         def products(rows: slice, _: Callable[[], None]) -> np.ndarray:
             return features[rows][:, columns].T @ features[rows]
 
-        sums = functools.reduce(np.add, in_parallel(products, even_slices(self.num_rows, _PIECES)))
+        pieces = min(max(features.size // _PIECE_NUMBERS, _FEWEST_PIECES), _MOST_PIECES)
+        sums = functools.reduce(np.add, in_parallel(products, even_slices(self.num_rows, pieces)))
         self.rows_of_gram[columns] = sums / self.num_rows - means[columns, None] * means
         self.made[columns] = True
 
