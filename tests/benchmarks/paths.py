@@ -33,6 +33,7 @@ DESIGNS = (
     ("200x5000", 200, 5_000, 0.0),
     ("5000x1000", 5_000, 1_000, 0.0),
     ("2000x2000", 2_000, 2_000, 0.0),
+    ("2000x500", 2_000, 500, 0.9),
 )
 FOLD_DESIGNS = (("442x10", 442, 10, 0.0), ("1e5x50", 100_000, 50, 0.0), ("1e4x500", 10_000, 500, 0.0))
 
@@ -118,7 +119,7 @@ def ridge() -> list[dict]:
     import bayesreg as br
 
     found = []
-    for design in (DESIGNS[0], DESIGNS[2], DESIGNS[3], DESIGNS[5]):
+    for design in DESIGNS:
         features, target = rows_of(*design)
         data, n = br.RegressionData(features, target), len(target)
         lambdas = np.geomspace(10.0, 1e-3, 100)
