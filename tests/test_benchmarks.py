@@ -396,6 +396,20 @@ def test_a_design_counts_for_those_whose_every_fit_has_the_gap(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(("n", "d"), [(20, 30), (40, 5), (20, 20)])
+def test_bare_ridge_has_the_weights_and_variances_of_the_path(n, d):
+    features, target = paths.rows_of("any", n, d, 0.5)
+    lambdas = np.array([1.0, 0.01])
+    weights, variances = paths.bare_ridge(features, target, n * lambdas)
+    found = br.path(br.RegressionData(features, target), "l2", lambdas, noise_scale=1.0)
+    assert weights == pytest.approx(found.weights.numpy(), rel=1e-9, abs=1e-12)
+    within = n * lambdas[:, None] * found.covariance_diagonal.numpy()
+    if n <= d:  # what lies outside the span is as without data
+        values, right = np.linalg.svd(features, full_matrices=False)[1:]
+        within -= 1.0 - np.square(right[values > 1e-8]).sum(axis=0)
+    assert n * lambdas[:, None] * variances == pytest.approx(within, rel=1e-9, abs=1e-12)
+
+
 def test_the_gap_of_the_benchmark_is_the_difference_of_the_objectives():
     features, target = paths.rows_of("20x30", 20, 30, 0.5)
     weights = np.random.default_rng(0).standard_normal((2, 30))
