@@ -97,6 +97,7 @@ class DesignSpectrum(Spectrum[np.ndarray]):
         else:
             np.square(self.basis.T, out=out)
 
+    @one_thread()  # whoever asks for it
     def _basis_of_rows(self, out: np.ndarray | None = None) -> np.ndarray:
         return product_of((self.left / self.singular_values).T, self.rows, out)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import bayesreg as br
 from bayesreg import design_spectrum as module
@@ -147,6 +148,15 @@ def test_vectors_of_few_rows_are_made_when_they_are_asked_for(scaled, monkeypatc
     spectrum.squared_basis(after)
     assert len(made) == 2
     assert np.array_equal(before, after) and np.array_equal(after, np.square(spectrum.basis.T))
+
+
+def test_digits_of_vectors_do_not_depend_on_the_threads_of_who_asks_for_them():
+    root = np.random.default_rng(7).standard_normal((60, 301))
+    asked = [DesignSpectrum.of_root(root, 60, False, True) for _ in range(2)]
+    with threadpool_limits(1):
+        alone = asked[0].basis
+    with threadpool_limits(2):
+        assert np.array_equal(asked[1].basis, alone)
 
 
 def test_rows_that_are_not_few_have_their_vectors_at_once():

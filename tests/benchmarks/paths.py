@@ -115,7 +115,7 @@ def lasso() -> list[dict]:
 def bare_ridge(features: np.ndarray, target: np.ndarray, ridge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return weights, and variances over s^2 within the span, of centred columns: eigenvectors and products alone.
 
-    No fits with their variances that come from one decomposition take less, short of approximation.
+    With NumPy's own threads, and nothing checked or certified: about what is to be had from one decomposition.
 
     Args:
         features: `(n, d)`, centred.

@@ -9,8 +9,8 @@ Everybody starts from the same standardised rows in memory and pays for centring
 of every fit too. A peer's tolerance is the loosest of a ladder at which each of the 100 fits has a relative duality gap
 of 1e-10 or less, judged from the rows; one that no tolerance brings there is not compared, and its gap stands in its
 place. Milliseconds are medians of runs in turn, of which those of less than 50 ms are repeated for as long. For ridge,
-the eigenvectors and the products that weights and variances come from are timed alone, bare NumPy: what one
-decomposition cannot do without, and so the largest ratio to be had."""
+the eigenvectors and products that weights and variances come from are timed too, on centred columns and in bare NumPy
+with all its threads: about what is to be had from one decomposition."""
 
 HOW_TO_READ_HARD = """\
 On how many random designs each of 100 fits, to lambda_max / 100, has a relative duality gap of 1e-10 or less, judged
