@@ -30,6 +30,9 @@ _MANY_COLUMNS = 1000
 _FIRST_ROWS, _FEWEST_ROWS = 32, 16
 # The share of the columns beyond which all are as soon made, and the one that tells so before the first ones are in.
 _MOST_ROWS, _SURELY_MANY = 0.4, 0.75
+# The share of a correlation that a target of noise alone would give, below which nearly every column has a weight,
+# unless the columns explain some 99 percent.
+_BELOW_NOISE = 0.1
 # Strengths between two looks at the columns outside.
 _STRENGTHS_AT_ONCE = 20
 # A column outside the working set violates its condition where its correlation is larger than lambda by this share.
@@ -181,7 +184,10 @@ def _on_gram(design: CentredDesign, correlations: np.ndarray, l1: np.ndarray, l2
 def _on_rows_of_gram(design: TallRows, correlations: np.ndarray, l1: np.ndarray) -> np.ndarray:
     """Return weights `(m, d)`; rows of the Gram are made as the path asks for them, or all, where it will for many."""
     d = design.num_features
-    design.make(np.argpartition(-np.abs(correlations), _FIRST_ROWS)[:_FIRST_ROWS])
+    if l1[-1] < _BELOW_NOISE * np.median(design.deviations) * np.sqrt(design.mean_square / design.num_rows):
+        design.make_all()
+    else:
+        design.make(np.argpartition(-np.abs(correlations), _FIRST_ROWS)[:_FIRST_ROWS])
     path = PathFollower(design.rows_of_gram, correlations, d, made=design.made)
     weights, done = np.zeros((len(l1), d)), 0
     while True:

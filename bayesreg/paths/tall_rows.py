@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg.blas import dger
 
 from bayesreg.computing.products import WIDE, fill_gram
 from bayesreg.computing.row_sums import SMALLEST_SQUARE
@@ -98,9 +99,8 @@ class TallRows(CentredDesign):
     def make_all(self) -> None:
         """Make all rows of the Gram."""
         fill_gram(self._data.features, self.rows_of_gram)
-        between = self.feature_means[:, None] * self.feature_means
         self.rows_of_gram /= self.num_rows
-        self.rows_of_gram -= between
+        dger(-1.0, self.feature_means, self.feature_means, a=self.rows_of_gram.T, overwrite_a=1)
         self.made[:] = True
 
     def residuals(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
