@@ -145,9 +145,7 @@ def _where_they_lie(features: np.ndarray, target: np.ndarray, pivot: np.ndarray)
         between = means[:, None] * means
         between *= n  # (n m_i) m_j would not be symmetric
         scatter -= between
-        squares = scatter.diagonal()
-        near = (between.diagonal() <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)
-    return RowSums(n, means - pivot, scatter) if near.all() else None
+    return RowSums(n, means - pivot, scatter) if are_near(between.diagonal(), scatter.diagonal()) else None
 
 
 def _blocks(data: RegressionData, origin: np.ndarray, rows: slice | np.ndarray) -> Iterator[np.ndarray]:
@@ -176,6 +174,19 @@ def _sums_of(block: np.ndarray, data: RegressionData, go_on: Callable[[], None])
         finite = np.nan_to_num(squares, nan=1.0, posinf=1.0)  # what overflows is refused when all is summed up
         check_squares(finite, block, (*data.feature_names, data.target_name))
     return RowSums(len(block), offsets, scatter)
+
+
+def are_near(of_means: np.ndarray, squares: np.ndarray) -> bool:
+    """Tell whether columns lie so near the origin that their sums about the mean lose a bit at most where they lie.
+
+    Args:
+        of_means: n mean^2 of each, what was taken from its sum of squares.
+        squares: The sums of squares about the mean; float64 must hold them.
+
+    Returns:
+        Whether all do.
+    """
+    return bool(((of_means <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)).all())
 
 
 def check_squares(squares: np.ndarray, rows: np.ndarray, names: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesreg.computing.products import gram_of, sparse_product_of
-from bayesreg.computing.row_sums import SMALLEST_SQUARE, check_squares
+from bayesreg.computing.row_sums import are_near, check_squares
 from bayesreg.data import RegressionData
 from bayesreg.design_spectrum import DesignSpectrum
 from bayesreg.moments import Moments, as_moments
@@ -28,7 +28,6 @@ class CentredDesign:
         feature_means: Array `(d,)`, zeros without an intercept.
         target_mean: 0 without an intercept.
         deviations: Root mean squares of Xc's columns, array `(d,)`.
-        from_rows: Whether `root` is one of the rows, and not of their second moments.
     """
 
     def __init__(self, moments: Moments):
@@ -37,7 +36,11 @@ class CentredDesign:
         self.has_intercept = moments.centred
         self.feature_means, self.target_mean = moments.feature_means, moments.target_mean
         self.deviations = np.sqrt(moments.Sxx.diagonal() / self.num_rows)
-        self.from_rows = moments.factor is not None
+
+    @property
+    def from_rows(self) -> bool:
+        """Whether `root` is one of the rows, and not of their second moments."""
+        return self.moments.factor is not None
 
     @property
     def mean_square(self) -> float:
@@ -83,9 +86,11 @@ class CentredDesign:
 class CentredRows(CentredDesign):
     """Columns and target as rows: nothing of d x d numbers is made unless it is asked for."""
 
+    from_rows = True
+
     def __init__(self, data: RegressionData, intercept: bool):
         self.num_rows, self.num_features = data.num_rows, data.num_features
-        self.has_intercept, self.from_rows = intercept, True
+        self.has_intercept = intercept
         ones = np.ones(data.num_rows)
         with np.errstate(over="ignore", invalid="ignore"):  # refused by name below
             means = np.zeros(self.num_features + 1)
@@ -94,8 +99,7 @@ class CentredRows(CentredDesign):
                 means /= data.num_rows
             rows = np.empty((self.num_rows, self.num_features + 1))
             squares = _centre(data, means, rows)
-            near = (data.num_rows * np.square(means) <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)
-            if intercept and not near.all():
+            if intercept and not are_near(data.num_rows * np.square(means), squares):
                 # A row first: at an offset of 1e8 the mean itself is rounded, and constant columns would leave
                 # rounding.
                 pivot = np.append(data.features[0], data.target[0])

@@ -28,8 +28,8 @@ _WORKING_SET = 3
 _MANY_COLUMNS = 1000
 # Rows of the Gram that are made to begin with, and at once at least later on.
 _FIRST_ROWS, _FEWEST_ROWS = 32, 16
-# The share of the columns beyond which all are as soon made, and the one that tells so before the first ones are in.
-_MOST_ROWS, _SURELY_MANY = 0.4, 0.75
+# The share of the columns beyond which all are as soon made.
+_MOST_ROWS = 0.4
 # The share of a correlation that a target of noise alone would give, below which nearly every column has a weight,
 # unless the columns explain some 99 percent.
 _BELOW_NOISE = 0.1
@@ -198,11 +198,11 @@ def _on_rows_of_gram(design: TallRows, correlations: np.ndarray, l1: np.ndarray)
         (likely, number), made = path.likely(float(l1[-1])), int(design.made.sum())
         # Until the columns that the others' correlations come from are in, more seem likely than are.
         told = path.set.size >= _FIRST_ROWS or 8 * made >= d
-        if made + number > (_MOST_ROWS if told else _SURELY_MANY) * d:
+        if told and made + number > _MOST_ROWS * d:
             design.make_all()
         else:
             design.make(likely[: max(min(number, made), _FEWEST_ROWS)])
-    if 0 < done < len(l1):
+    if done:
         weights[done:] = weights[done - 1]  # where to start from
     return weights
 

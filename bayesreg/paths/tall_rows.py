@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg.blas import dger
 
 from bayesreg.computing.products import WIDE, fill_gram
-from bayesreg.computing.row_sums import SMALLEST_SQUARE
+from bayesreg.computing.row_sums import are_near
 from bayesreg.computing.square_roots import is_ill_conditioned
 from bayesreg.computing.threads import even_slices, in_parallel
 from bayesreg.data import RegressionData
@@ -34,10 +34,10 @@ class TallRows(CentredDesign):
     """
 
     def __init__(self, data: RegressionData, means: np.ndarray, cross: np.ndarray, squares: np.ndarray, centred: bool):
-        self._data, self._cross, self._squares = data, cross, squares
+        self._data, self._mean_square = data, float(squares[-1]) / data.num_rows
         self.num_rows, self.num_features, self.has_intercept = data.num_rows, data.num_features, centred
         self.feature_means, self.target_mean = means[:-1], float(means[-1])
-        self.deviations = np.sqrt(squares[:-1] / self.num_rows)
+        self.deviations, self.correlations = np.sqrt(squares[:-1] / self.num_rows), cross / self.num_rows
         d = self.num_features
         self.rows_of_gram, self.made = np.empty((d, d)), np.zeros(d, dtype=bool)
         self.rows_of_gram[range(d), range(d)] = squares[:-1] / self.num_rows
@@ -59,9 +59,8 @@ class TallRows(CentredDesign):
                 means /= n
             between = n * np.square(means)
             squares = np.append(np.einsum("ij,ij->j", features, features), target @ target) - between
-            near = (between <= squares) & (squares >= SMALLEST_SQUARE) & (squares < np.inf)
             cross = target @ features - n * means[-1] * means[:-1]
-        return cls(data, means, cross, squares, intercept) if near.all() else None
+        return cls(data, means, cross, squares, intercept) if are_near(between, squares) else None
 
     @cached_property
     def moments(self) -> Moments:
@@ -70,19 +69,9 @@ class TallRows(CentredDesign):
         return moments if self.has_intercept else moments.about_origin()
 
     @property
-    def from_rows(self) -> bool:
-        """Whether `root` is one of the rows, and not of their second moments."""
-        return self.moments.factor is not None
-
-    @property
     def mean_square(self) -> float:
         """|yc|^2 / n."""
-        return float(self._squares[-1]) / self.num_rows
-
-    @cached_property
-    def correlations(self) -> np.ndarray:
-        """Xc'yc / n, `(d,)`."""
-        return self._cross / self.num_rows
+        return self._mean_square
 
     def make(self, columns: np.ndarray) -> None:
         """Make rows of the Gram."""
